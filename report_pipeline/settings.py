@@ -1,0 +1,102 @@
+"""Every setting, typed and checked once. Nothing else in the package reads the environment.
+
+A setting `name` is set by the environment variable `REPORT_PIPELINE_NAME`. The standard AWS
+variables and files (region, profile, credentials, endpoints) stay boto3's own; the two endpoint
+variables are read here only to learn whether the user named an endpoint.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from report_pipeline.errors import CallerMistake
+
+PACKAGE = Path(__file__).resolve().parent
+PREFIX = "REPORT_PIPELINE_"
+
+
+class _AwsEndpoints(BaseSettings):
+    """The standard variables by which a user names an endpoint of their own."""
+
+    aws_endpoint_url_dynamodb: str | None = None
+    aws_endpoint_url: str | None = None
+
+
+class Settings(BaseSettings):
+    """The settings of one pipeline. Frozen; pass it on, do not look it up again."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    home: Path = Field(
+        default=Path(".local"),
+        description="Folder of all local state; relative to the project's folder in a checkout, else to the current one.",
+    )
+    embedded: bool | None = Field(
+        default=None,
+        description="Use the embedded DynamoDB. Unset: yes, unless AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL names another.",
+    )
+    embedded_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Port of the embedded DynamoDB. Unset: a free one, kept for the home."
+    )
+    events_table: str = Field(default="events", min_length=3, max_length=255, description="Name of the events table.")
+    reports_table: str = Field(
+        default="reports", min_length=3, max_length=255, description="Name of the reports table."
+    )
+    archive: str | None = Field(default=None, description="Folder of the archive. Unset: `archive` under home.")
+    defs: Path = Field(default=PACKAGE / "defs", description="Folder of the events, report and schedule definitions.")
+    scan_segments: int = Field(default=4, ge=1, le=1_000_000, description="Parallel segments of a table scan.")
+    windows_per_run: int = Field(
+        default=200, ge=1, description="Most windows (partitions) that one run builds; a larger backfill becomes more runs."
+    )
+    runs_at_once: int = Field(
+        default=4, ge=1, description="Most runs that one schedule has requested and not yet seen finished."
+    )
+    custom_retention_days: int = Field(
+        default=30, ge=1, description="Days after its last build that a custom window stays listed as a partition."
+    )
+    ui_host: str = Field(default="127.0.0.1", description="Address that the Dagster UI listens on.")
+    ui_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
+
+    @field_validator("home", "defs", mode="after")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        """Resolve against the checkout where there is one, so that every working folder means the same state."""
+        checkout = PACKAGE.parent
+        base = checkout if (checkout / "workspace.yaml").exists() else Path.cwd()
+        return (base / path.expanduser()).resolve()
+
+    @property
+    def uses_embedded(self) -> bool:
+        """Whether DynamoDB is the embedded one, which is then started on demand and never real AWS."""
+        if self.embedded is not None:
+            return self.embedded
+        named = _AwsEndpoints()
+        return not (named.aws_endpoint_url_dynamodb or named.aws_endpoint_url)
+
+    @property
+    def archive_uri(self) -> str:
+        """Where the archive lies: a folder's path."""
+        return self.archive or str(self.home / "archive")
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's instance: runs, event log, switches."""
+        return self.home / "dagster"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment, `overrides` winning.
+
+    Raises:
+        CallerMistake: a setting has a value it cannot have; the message names the variable.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{PREFIX}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            f" (it is {problem['input']!r})"
+            for problem in error.errors()
+        )
+        raise CallerMistake(f"A setting cannot be used. {problems}") from None
