@@ -1,0 +1,1 @@
+"""What runs on this machine alone: the embedded DynamoDB, the processes of `make run`, and how they end."""
