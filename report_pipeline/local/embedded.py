@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from report_pipeline.errors import CallerMistake, TransientFailure
+from report_pipeline.errors import CallerMistake, PermanentFailure, TransientFailure
 from report_pipeline.local.processes import FileLock, child_environment
 from report_pipeline.settings import Settings
 
@@ -39,6 +39,8 @@ HOST = "127.0.0.1"
 START_SECONDS = 60.0
 # Saving some million items takes a while; a database that hangs must not hang its users for ever.
 STOP_SECONDS = 120.0
+# A long request can keep it from answering for some seconds.
+HANG_SECONDS = 10.0
 # Below the range from which systems give ports to outgoing connections.
 _FIRST_PORT, _PORTS = 20_000, 10_000
 _PORTS_TRIED = 50
@@ -87,6 +89,11 @@ class EmbeddedPaths:
         """The saved tables."""
         return self.folder / "data" / "dynamodb.json"
 
+    @property
+    def temporary(self) -> Path:
+        """The process's folder for temporary files."""
+        return self.folder / "tmp"
+
 
 @dataclass(frozen=True)
 class Server:
@@ -116,10 +123,19 @@ def running(settings: Settings) -> Iterator[Server]:
 
     Raises:
         CallerMistake: the port that the settings name is taken.
+        PermanentFailure: the home cannot be written to.
         TransientFailure: it does not start, or does not answer; the message names its log.
     """
     paths = EmbeddedPaths(settings.home)
-    gate, users = FileLock(paths.gate), FileLock(paths.users)
+    try:
+        for folder in (paths.tables.parent, paths.temporary):
+            folder.mkdir(parents=True, exist_ok=True)
+        gate, users = FileLock(paths.gate), FileLock(paths.users)
+    except OSError as error:
+        raise PermanentFailure(
+            f"The embedded DynamoDB cannot keep its tables under {paths.home}: {error.strerror} ({error.filename})."
+            " Set REPORT_PIPELINE_HOME to a folder that can be written to."
+        ) from error
     try:
         gate.acquire(START_SECONDS + STOP_SECONDS, "another command that starts or stops the embedded DynamoDB")
         alone = users.try_acquire()
@@ -155,7 +171,7 @@ def _find(paths: EmbeddedPaths, *, alone: bool) -> Server | None:
     if not _is_held(paths.server):
         return None
     server = _read_state(paths)
-    if server is not None and _answers(server.port, seconds=START_SECONDS if not alone else 10.0):
+    if server is not None and _answers(server.port, seconds=HANG_SECONDS if alone else START_SECONDS):
         return server
     if server is None or not alone:
         raise TransientFailure(
@@ -215,17 +231,13 @@ def _start(paths: EmbeddedPaths, port: int | None) -> Server:
 
 def _server_environment(paths: EmbeddedPaths) -> dict[str, str]:
     """ministack's settings: tables and streams only, kept under the home, and no listener but its own."""
-    data = paths.tables.parent
-    temporary = paths.folder / "tmp"
-    for folder in (data, temporary):
-        folder.mkdir(parents=True, exist_ok=True)
     return {
         "SERVICES": "dynamodb,dynamodbstreams,s3",
         "PERSIST_STATE": "1",
-        "STATE_DIR": str(data),
+        "STATE_DIR": str(paths.tables.parent),
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(paths.folder / "s3"),
-        "TMPDIR": str(temporary),
+        "TMPDIR": str(paths.temporary),
         "BIND_HOST": HOST,
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
