@@ -5,6 +5,7 @@ variables and files (region, profile, credentials, endpoints) stay boto3's own; 
 variables are read here only to learn whether the user named an endpoint.
 """
 
+from datetime import date
 from pathlib import Path
 
 from pydantic import Field, ValidationError, field_validator
@@ -30,11 +31,11 @@ class Settings(BaseSettings):
 
     home: Path = Field(
         default=Path(".local"),
-        description="Folder of all local state; relative to the project's folder in a checkout, else to the current one.",
+        description="Folder of all local state; relative to the checkout where there is one, else to the current folder.",
     )
     embedded: bool | None = Field(
         default=None,
-        description="Use the embedded DynamoDB. Unset: yes, unless AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL names another.",
+        description="Use the embedded DynamoDB. Unset: yes, unless AWS_ENDPOINT_URL(_DYNAMODB) names another endpoint.",
     )
     embedded_port: int | None = Field(
         default=None, ge=1, le=65535, description="Port of the embedded DynamoDB. Unset: a free one, kept for the home."
@@ -45,9 +46,14 @@ class Settings(BaseSettings):
     )
     archive: str | None = Field(default=None, description="Folder of the archive. Unset: `archive` under home.")
     defs: Path = Field(default=PACKAGE / "defs", description="Folder of the events, report and schedule definitions.")
+    events_start: date = Field(
+        default=date(2015, 1, 1), description="First day (UTC) that the events asset shows as a partition."
+    )
     scan_segments: int = Field(default=4, ge=1, le=1_000_000, description="Parallel segments of a table scan.")
     windows_per_run: int = Field(
-        default=200, ge=1, description="Most windows (partitions) that one run builds; a larger backfill becomes more runs."
+        default=200,
+        ge=1,
+        description="Most windows (partitions) that one run builds; more become more runs.",
     )
     runs_at_once: int = Field(
         default=4, ge=1, description="Most runs that one schedule has requested and not yet seen finished."

@@ -32,3 +32,12 @@ def dagster_fires(cron: str, zone: str, after: datetime, until: datetime) -> lis
     ticks = (datetime.strptime(key, FORM).astimezone(UTC) for key in partitions.get_partition_keys(until))
     # An instant that names the bounds is compared in UTC: two times of one zone would compare by their clocks.
     return [tick for tick in ticks if after.astimezone(UTC) < tick <= until.astimezone(UTC)]
+
+
+def is_valid_cron(cron: str) -> bool:
+    """Whether Dagster accepts this cron for a schedule."""
+    try:
+        dg.TimeWindowPartitionsDefinition(cron_schedule=cron, start="2000-01-01", fmt="%Y-%m-%d")
+    except dg.DagsterError:
+        return False
+    return True

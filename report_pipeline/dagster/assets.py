@@ -1,0 +1,223 @@
+"""The assets: `events`, one for each cadence of a report, and the items that stand for broken definitions.
+
+Each is a few lines over `report_pipeline.events` and `report_pipeline.reports`.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from report_pipeline.dagster.builds import Builds
+from report_pipeline.dagster.checks import check_results, check_specs
+from report_pipeline.dagster.failures import RETRIES, failures
+from report_pipeline.dagster.metadata import built_metadata, definition_metadata
+from report_pipeline.dagster.partitions import (
+    EVENTS_KEY,
+    cadence_partitions,
+    custom_partitions,
+    events_dependency,
+    events_partitions,
+)
+from report_pipeline.errors import CallerMistake
+from report_pipeline.pipeline import Pipeline, Rooms
+from report_pipeline.reports.definition import CUSTOM
+from report_pipeline.settings import Settings
+from report_pipeline.windows import Cadence, Window
+
+if TYPE_CHECKING:
+    from report_pipeline.events.archive import DayLoad
+    from report_pipeline.events.load import LoadResult
+    from report_pipeline.reports.definition import ReportDefinition
+
+
+class BuildConfig(dg.Config):
+    """What the Launchpad offers for a report's run."""
+
+    reload_events: bool = False
+    """Read the window's days from the events table again, even if they are loaded."""
+
+
+def events_asset(start: date) -> dg.AssetsDefinition:
+    """The days of the events table in the archive, in UTC."""
+
+    @dg.asset(
+        key=EVENTS_KEY,
+        description="The events of the DynamoDB table by the UTC day of their event time, kept in the archive (Delta"
+        " Lake). A run reads the table once, however many days it is for, and replaces these days.",
+        group_name="events",
+        kinds={"dynamodb", "deltalake"},
+        partitions_def=events_partitions(start),
+        # A load reads the whole table once, however many days it is for.
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRIES,
+        check_specs=[
+            dg.AssetCheckSpec(
+                "nothing_quarantined",
+                asset=EVENTS_KEY,
+                description="Every event read has the form that the configuration says (a warning with the count).",
+            )
+        ],
+    )
+    def events(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Iterator[Any]:
+        from report_pipeline.events.load import load_days
+
+        with failures(), pipeline.open() as rooms:
+            result = load_days(
+                rooms.archive,
+                rooms.table,
+                [date.fromisoformat(key) for key in context.partition_keys],
+                segments=pipeline.settings.scan_segments,
+                clock=pipeline.clock,
+            )
+        for day, load in result.days.items():
+            context.add_asset_metadata(_day_metadata(load), partition_key=day.isoformat())
+        context.log.info(_load_summary(result))
+        yield dg.MaterializeResult(
+            asset_key=EVENTS_KEY,
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="nothing_quarantined",
+                    passed=result.rejected + result.undated == 0,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=_load_summary(result),
+                    metadata={"quarantined": result.rejected, "quarantined without a time": result.undated},
+                )
+            ],
+        )
+
+    return events
+
+
+def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settings: Settings) -> dg.AssetsDefinition:
+    """The asset of a report's cadence, or of its custom windows where `cadence` is None."""
+    key = dg.AssetKey([definition.name, cadence.name if cadence else CUSTOM])
+
+    @dg.asset(
+        key=key,
+        description=_description(definition, cadence),
+        group_name=definition.group,
+        owners=definition.owners,
+        kinds={"dynamodb", "duckdb", "sql"},
+        code_version=definition.version,
+        metadata=definition_metadata(definition, settings.reports_table),
+        partitions_def=cadence_partitions(cadence) if cadence else custom_partitions(definition.name),
+        deps=[events_dependency(cadence)],
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.windows_per_run),
+        io_manager_key="reports",
+        retry_policy=RETRIES,
+        check_specs=check_specs(key, conserves=definition.conserves),
+    )
+    def report(
+        context: dg.AssetExecutionContext, config: BuildConfig, pipeline: dg.ResourceParam[Pipeline]
+    ) -> Iterator[Any]:
+        from report_pipeline.reports.build import Builder
+
+        with failures():
+            windows = {
+                partition: cadence.window(partition) if cadence else custom_window(partition, definition.zone)
+                for partition in context.partition_keys
+            }
+            with pipeline.open() as rooms:
+                _load_days(context, config, pipeline, windows, rooms)
+                with Builder(definition, rooms.archive.snapshot()) as builder:
+                    builds = Builds(
+                        report=definition.name,
+                        windows=windows,
+                        compute=lambda window: builder.build(window, now=pipeline.clock()),
+                        on_published=lambda partition, built, receipt: context.add_asset_metadata(
+                            built_metadata(built, receipt, rooms.aws, settings.reports_table), partition_key=partition
+                        ),
+                    )
+                    yield dg.Output(builds)
+                yield from check_results(key, builds, conserves=definition.conserves)
+
+    return report
+
+
+def broken_asset(name: str, problems: Sequence[str]) -> dg.AssetsDefinition:
+    """Stands for a definition that cannot be loaded: visible, and failing with the reason when it is run."""
+    reason = "\n".join(problems)
+
+    @dg.asset(
+        key=dg.AssetKey([name, "broken"]),
+        description=f"**This definition is broken and was not loaded.**\n\n```\n{reason}\n```\n\n"
+        "Mend it, run `report-pipeline check`, and reload the code location.",
+        group_name="broken",
+        kinds={"broken"},
+    )
+    def broken() -> None:
+        raise dg.Failure(description=reason, allow_retries=False)
+
+    return broken
+
+
+def custom_window(key: str, zone: str) -> Window:
+    """The window of a custom partition's key, which a person may have typed.
+
+    Raises:
+        CallerMistake: the key is no ISO 8601 interval, or not the UTC form that identifies the window.
+    """
+    from report_pipeline.windows import parse_window
+
+    window = parse_window(key, zone)
+    if window.key != key:
+        raise CallerMistake(
+            f"The partition key {key!r} is not in the form that identifies a window. Add the partition"
+            f" {window.key!r} instead (the same window in UTC) and delete this one."
+        )
+    return window
+
+
+def _load_days(
+    context: dg.AssetExecutionContext,
+    config: BuildConfig,
+    pipeline: Pipeline,
+    windows: dict[str, Window],
+    rooms: Rooms,
+) -> None:
+    """Load what the windows need and is missing, and record it as partitions of `events`."""
+    from report_pipeline.events.load import ensure_loaded, load_days
+
+    options = {"segments": pipeline.settings.scan_segments, "clock": pipeline.clock}
+    if config.reload_events:
+        days = sorted({day for window in windows.values() for day in window.days()})
+        loaded = load_days(rooms.archive, rooms.table, days, **options)
+    else:
+        loaded = ensure_loaded(rooms.archive, rooms.table, list(windows.values()), **options)
+    if loaded is None:
+        return
+    context.log.info(_load_summary(loaded))
+    for day, load in loaded.days.items():
+        context.log_event(dg.AssetMaterialization(EVENTS_KEY, partition=day.isoformat(), metadata=_day_metadata(load)))
+
+
+def _day_metadata(load: "DayLoad") -> dict[str, Any]:
+    return {
+        "dagster/partition_row_count": load.events,
+        "quarantined": load.rejected,
+        "read at": load.loaded_at.isoformat(),
+    }
+
+
+def _load_summary(result: "LoadResult") -> str:
+    events = sum(load.events for load in result.days.values())
+    summary = (
+        f"Read {result.items_read} items of the events table ({result.read_units:g} read units):"
+        f" {events} events on {len(result.days)} days loaded, {result.rejected} quarantined on these days,"
+        f" {result.undated} quarantined without a usable time."
+    )
+    reasons = "; ".join(f"{count} × {reason}" for reason, count in result.reasons.most_common(5))
+    return f"{summary} Reasons: {reasons}." if reasons else summary
+
+
+def _description(definition: "ReportDefinition", cadence: Cadence | None) -> str:
+    if cadence is None:
+        windows = (
+            "Any window. A partition key is the window's ISO 8601 interval in UTC, whole seconds, such as"
+            " `2019-06-21T15:00:00Z/2019-06-24T15:00:00Z`; the start belongs to the window, the end does not."
+        )
+    else:
+        windows = f"Each {cadence.unit.value} in the time zone {cadence.zone}."
+    return f"{definition.description.strip()}\n\n{windows}\n\n```sql\n{definition.sql.strip()}\n```"

@@ -1,0 +1,130 @@
+"""The IO manager between report assets and the reports table.
+
+What belongs here: handing built windows to the report store, and current rows to downstream assets.
+How rows are laid out and made current is the store's business (`report_pipeline.reports.store`).
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from report_pipeline.dagster.builds import Builds
+from report_pipeline.dagster.checks import failed_checks
+from report_pipeline.dagster.failures import as_failure, failures
+from report_pipeline.dagster.partitions import window_of
+from report_pipeline.errors import PipelineError, TransientFailure
+from report_pipeline.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from report_pipeline.reports.build import BuiltReport
+    from report_pipeline.reports.store import Receipt, ReportStore
+
+# Publishing waits for the network, computing for the processor; a few in flight hide the one behind the other.
+_IN_FLIGHT = 4
+
+
+class ReportsIOManager(dg.IOManager):
+    """Publishes each window of a report on its own, and loads the current rows of windows.
+
+    `handle_output` takes the `Builds` of a report asset. When some windows of a run fail, the others
+    are published and recorded as materialised before the run fails with the list of the failed ones.
+
+    `load_input` gives a `pyarrow.Table` of the report's columns and, because an input may be a range
+    of partitions, the window of each row as `window_start` and `window_end` (UTC).
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> Iterator[Any]:  # type: ignore[override]
+        """Publish every window of `obj`.
+
+        Raises:
+            Failure: `obj` is no `Builds`, or windows failed; retried only if all failures may pass.
+        """
+        if not isinstance(obj, Builds):
+            raise dg.Failure(
+                description=f"The reports IO manager stores what report assets build, not a {type(obj).__name__}."
+                f" Give the asset {context.get_asset_identifier()} an IO manager of its own.",
+                allow_retries=False,
+            )
+        with failures(), self._pipeline.open_store() as store:
+            self._publish_all(store, obj, context.run_id)
+        if not obj.failures:
+            return
+        for key in obj.outcomes:
+            metadata = context.step_context.get_asset_metadata(asset_key=context.asset_key, partition_key=key)
+            materialization = dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata)
+            # Dagster drops materialisations that a failing handle_output yields, but not their events.
+            yield dg.DagsterEvent.asset_materialization(context.step_context, materialization)
+        yield from failed_checks(context, obj)
+        raise _failure(obj)
+
+    def load_input(self, context: dg.InputContext) -> "pa.Table":
+        """The current rows of the upstream report's partitions, one after the other in time.
+
+        Raises:
+            Failure: a window has not been published; the message names it.
+        """
+        import pyarrow as pa
+
+        report = context.asset_key.path[0]
+        keys = context.asset_partition_keys
+        partitions = context.asset_partitions_def
+        tables = []
+        with failures(), self._pipeline.open_store() as store:
+            for key in keys:
+                window = window_of(partitions, key)
+                rows = store.read(report, window).rows
+                for name, instant in (("window_start", window.start), ("window_end", window.end)):
+                    column = pa.repeat(pa.scalar(instant, pa.timestamp("us", tz="UTC")), rows.num_rows)
+                    rows = rows.append_column(name, column)
+                tables.append(rows)
+        return pa.concat_tables(tables, promote_options="permissive")
+
+    def _publish_all(self, store: "ReportStore", builds: Builds, run_id: str) -> None:
+        heads = {head.window.key: head for head in store.heads(builds.report, _span(builds))}
+        pending: dict[Future[Receipt], tuple[str, BuiltReport]] = {}
+
+        def collect(return_when: str) -> None:
+            done, _ = wait(pending, return_when=return_when)
+            for future in done:
+                key, built = pending.pop(future)
+                try:
+                    builds.published(key, built, future.result())
+                except PipelineError as error:
+                    builds.failed(key, error)
+
+        with ThreadPoolExecutor(max_workers=_IN_FLIGHT, thread_name_prefix="publish") as pool:
+            for key, built in builds:
+                head = heads.get(built.window.key)
+                pending[pool.submit(store.publish, built, run_id=run_id, head=head)] = (key, built)
+                if len(pending) >= _IN_FLIGHT:
+                    collect(FIRST_COMPLETED)
+            while pending:
+                collect("ALL_COMPLETED")
+
+
+def _span(builds: Builds) -> Any:
+    from report_pipeline.windows import Window
+
+    windows = builds.windows.values()
+    return Window(min(w.start for w in windows), max(w.end for w in windows))
+
+
+def _failure(builds: Builds) -> dg.Failure:
+    total = len(builds.windows)
+    if total == 1:
+        return as_failure(next(iter(builds.failures.values())))
+    shown = [f"{key}: {error}" for key, error in list(builds.failures.items())[:10]]
+    more = len(builds.failures) - len(shown)
+    return dg.Failure(
+        description=f"{len(builds.failures)} of {total} windows of {builds.report} failed, the others are published.\n"
+        + "\n".join(shown)
+        + (f"\nand {more} more." if more else ""),
+        allow_retries=all(isinstance(error, TransientFailure) for error in builds.failures.values()),
+    )

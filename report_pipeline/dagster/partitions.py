@@ -1,0 +1,88 @@
+"""Cadences as Dagster partitions, and how a report's partitions depend on those of `events`.
+
+A report's windows are named here by Dagster's keys and elsewhere by `Window`; this module is the one
+place where the two meet.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+import dagster as dg
+
+from report_pipeline.reports.definition import CUSTOM
+from report_pipeline.units import Unit
+from report_pipeline.windows import Cadence, Window
+
+REPORT_TAG = "report_pipeline/report"
+EVENTS_KEY = dg.AssetKey("events")
+
+
+def job_name(report: str, cadence: str) -> str:
+    """The job that builds one asset of a report."""
+    return f"build_{report}_{cadence}"
+
+
+def events_partitions(start: date) -> dg.DailyPartitionsDefinition:
+    """The days of the events asset, in UTC, from `start` on."""
+    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), timezone="UTC")
+
+
+def custom_partitions(report: str) -> dg.DynamicPartitionsDefinition:
+    """Any other window of a report; each key is the window's ISO 8601 interval in UTC."""
+    return dg.DynamicPartitionsDefinition(name=dynamic_name(report))
+
+
+def dynamic_name(report: str) -> str:
+    """The name under which the Dagster instance keeps the keys of a report's custom windows."""
+    return f"{report}_{CUSTOM}"
+
+
+def cadence_partitions(cadence: Cadence) -> dg.TimeWindowPartitionsDefinition:
+    """The tumbling windows of a cadence."""
+    start = cadence.start.isoformat()
+    if cadence.unit is Unit.HOUR:
+        start = f"{start}-00:00"
+    match cadence.unit:
+        case Unit.HOUR:
+            return dg.HourlyPartitionsDefinition(start_date=start, timezone=cadence.zone)
+        case Unit.DAY:
+            return dg.DailyPartitionsDefinition(start_date=start, timezone=cadence.zone)
+        case Unit.WEEK:
+            return dg.WeeklyPartitionsDefinition(start_date=start, timezone=cadence.zone, day_offset=1)
+        case Unit.MONTH:
+            return dg.MonthlyPartitionsDefinition(start_date=start, timezone=cadence.zone)
+
+
+def events_dependency(cadence: Cadence | None) -> dg.AssetDep:
+    """The edge from `events`: by time where both are in UTC, else lineage alone.
+
+    Dagster maps neither windows of two zones nor dynamic partitions to time; a mapping to no partition
+    draws the edge without making a backfill of `events` target every report.
+    """
+    if cadence is not None and cadence.zone == "UTC":
+        return dg.AssetDep(EVENTS_KEY, partition_mapping=dg.TimeWindowPartitionMapping())
+    return dg.AssetDep(EVENTS_KEY, partition_mapping=dg.SpecificPartitionsPartitionMapping([]))
+
+
+def window_of(partitions: dg.PartitionsDefinition, key: str) -> Window:
+    """The window that a partition key names.
+
+    Raises:
+        CallerMistake: the key of a custom window is not an ISO 8601 interval.
+    """
+    if isinstance(partitions, dg.TimeWindowPartitionsDefinition):
+        span = partitions.time_window_for_partition_key(key)
+        return Window(_utc(span.start), _utc(span.end), zone=str(partitions.timezone))
+    return Window.from_key(key)
+
+
+def _utc(instant: datetime) -> datetime:
+    return datetime.fromtimestamp(instant.timestamp(), UTC)
+
+
+def range_tags(keys: Sequence[str]) -> dict[str, str]:
+    """Run tags that make one run of the partitions from the first key to the last."""
+    return {
+        "dagster/asset_partition_range_start": keys[0],
+        "dagster/asset_partition_range_end": keys[-1],
+    }
