@@ -1,0 +1,364 @@
+"""What a report is: a folder under `defs/` with `defs.yaml` (cadences, zone, schedules, …) and `report.sql`."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from report_pipeline.errors import CallerMistake
+from report_pipeline.instants import did_you_mean, parse_zone
+from report_pipeline.reports.columns import tidy_word
+from report_pipeline.schedules.model import ScheduleSpec
+from report_pipeline.units import Unit
+from report_pipeline.windows import Cadence
+from report_pipeline.yaml_lines import BrokenYaml, Lines, Location, Problem, load_yaml, nearest, problems_of
+
+if TYPE_CHECKING:
+    from report_pipeline.events.schema import EventSchema
+
+YAML, SQL = "defs.yaml", "report.sql"
+REPORT_TYPE = "report_pipeline.dagster.components.ReportComponent"
+CUSTOM = "custom"
+"""The name of the windows that are of no cadence; every report has them."""
+
+ValidCron = Callable[[str], bool]
+"""The scheduler's own opinion of a cron text."""
+
+_WORDS = {"hourly": Unit.HOUR, "daily": Unit.DAY, "weekly": Unit.WEEK, "monthly": Unit.MONTH}
+_PLAIN = re.compile(r"[A-Za-z0-9_]+")
+_LONGEST_NAME = 80
+
+
+def _mistake(message: str) -> PydanticCustomError:
+    return PydanticCustomError("report", "{message}", {"message": message})
+
+
+def _zone(value: object) -> object:
+    if not isinstance(value, str):
+        raise _mistake("a time zone is a text such as Asia/Tokyo")
+    try:
+        return parse_zone(value)
+    except CallerMistake as mistake:
+        raise _mistake(str(mistake)) from None
+
+
+def _unit(value: object) -> object:
+    if isinstance(value, str) and value not in set(Unit):
+        near = did_you_mean(value, Unit)
+        raise _mistake(f"{value!r} is no unit of time. Expected {', '.join(Unit)}.{near}")
+    return value
+
+
+def _cadence(value: object) -> object:
+    """A word is short for `{name: WORD, every: UNIT}`."""
+    if not isinstance(value, str):
+        return value
+    if value not in _WORDS:
+        raise _mistake(
+            f"{value!r} is no cadence. Expected {', '.join(_WORDS)}, or for another zone or start"
+            f" {{name: …, every: day, zone: …, start: …}}.{did_you_mean(value, _WORDS)}"
+        )
+    return {"name": value, "every": _WORDS[value]}
+
+
+def _column(value: object) -> object:
+    """A word is short for `{type: WORD}`."""
+    return {"type": value} if isinstance(value, str) else value
+
+
+def _type_word(value: str) -> str:
+    try:
+        return tidy_word(value)
+    except ValueError:
+        known = ["string", "integer", "double", "boolean", "timestamp", "date", "decimal(38,0)"]
+        raise _mistake(
+            f"{value!r} is no type of a column. Expected {', '.join(known)}, list<…> or struct<name: …>."
+            f"{did_you_mean(value, known)}"
+        ) from None
+
+
+def _owner(value: str) -> str:
+    if not re.fullmatch(r"team:[A-Za-z0-9_ -]+|[^@\s]+@[^@\s]+\.[^@\s]+", value):
+        raise _mistake(f"{value!r} is no owner. Expected an e-mail address, or team: and a name.")
+    return value
+
+
+def _group(value: str) -> str:
+    if not re.fullmatch(rf"{_PLAIN.pattern}(/{_PLAIN.pattern})*", value):
+        raise _mistake(f"{value!r} cannot name a group. Expected letters, digits and _, with / between levels.")
+    return value
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CadenceSpec(_Model):
+    """Windows of one unit that are partitions of the report. `zone` and `start` default to the report's."""
+
+    name: str
+    every: Annotated[Unit, BeforeValidator(_unit)]
+    zone: Annotated[str, BeforeValidator(_zone)] | None = None
+    start: date | None = None
+
+
+class ColumnSpec(_Model):
+    """What is said of a column that the SQL gives; a `type` is checked against the SQL."""
+
+    type: Annotated[str, AfterValidator(_type_word)] | None = None
+    description: str = ""
+
+
+class ReportAttributes(_Model):
+    """What `attributes` says in a report's defs.yaml."""
+
+    description: str = Field(default="", description="What the report shows, in Markdown.")
+    owners: list[Annotated[str, AfterValidator(_owner)]] = Field(
+        default_factory=list, description="E-mail addresses, or team:NAME."
+    )
+    group: Annotated[str, AfterValidator(_group)] = Field(
+        default="reports", description="The group under which the UI shows it."
+    )
+    zone: Annotated[str, BeforeValidator(_zone)] = Field(default="UTC", description="IANA name, such as Asia/Tokyo.")
+    start: date | None = Field(default=None, description="Local date of the first window of every cadence.")
+    cadences: list[Annotated[CadenceSpec, BeforeValidator(_cadence)]] = Field(
+        default_factory=list, description="hourly, daily, weekly, monthly, or {name, every, zone, start}."
+    )
+    key: list[str] = Field(min_length=1, description="The columns that tell one row from another.")
+    columns: dict[str, Annotated[ColumnSpec, BeforeValidator(_column)]] = Field(
+        default_factory=dict, description="Types and descriptions of the columns."
+    )
+    conserves: str | None = Field(
+        default=None, description='"rows" or a column: their number or sum must be the number of events read.'
+    )
+    schedules: list[ScheduleSpec] = Field(default_factory=list, description="Which windows are wanted, and when.")
+    version: Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)] = Field(
+        default="", description="Of the definition; unset: a digest of SQL, key and column types."
+    )
+
+
+class ReportDefinition(ReportAttributes):
+    """A report, wholly known: `attributes` of its YAML, its SQL, and where both lie. `version` is always set."""
+
+    name: str
+    sql: str
+    file: Path
+
+    @property
+    def sql_file(self) -> Path:
+        """Where `sql` was read from."""
+        return self.file.with_name(SQL)
+
+    def all_cadences(self) -> list[Cadence]:
+        """The cadences, in the order of the YAML, without `custom`."""
+        return [self._resolved(spec) for spec in self.cadences]
+
+    def cadence(self, name: str) -> Cadence:
+        """The cadence of this name.
+
+        Raises:
+            CallerMistake: there is none; the message lists those that there are. `custom` is none.
+        """
+        for spec in self.cadences:
+            if spec.name == name:
+                return self._resolved(spec)
+        known = ", ".join([*(spec.name for spec in self.cadences), CUSTOM])
+        raise CallerMistake(f"Report {self.name} has no cadence {name!r}. Its cadences: {known}.")
+
+    def _resolved(self, spec: CadenceSpec) -> Cadence:
+        return _resolve(spec, self)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A report that cannot be used, and why."""
+
+    name: str
+    folder: Path
+    problems: list[Problem]
+
+
+class _ReportFile(_Model):
+    """The file around the attributes; Dagster knows the further keys."""
+
+    type: Literal["report_pipeline.dagster.components.ReportComponent"]
+    attributes: ReportAttributes
+    requirements: Any = None
+    post_processing: Any = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read from a report's folder: a definition or problems, and the lines of its YAML."""
+
+    definition: ReportDefinition | None
+    problems: list[Problem]
+    lines: Lines
+
+
+def load_report(
+    folder: Path, schema: "EventSchema | None" = None, *, is_valid_cron: ValidCron | None = None
+) -> ReportDefinition:
+    """Read a report's folder.
+
+    Args:
+        folder: holds defs.yaml and report.sql; its name is the report's.
+        schema: with it the SQL is checked as well, which takes DuckDB some 50 ms.
+        is_valid_cron: the scheduler's own opinion of a cron.
+
+    Raises:
+        BrokenYaml: the report cannot be used (a CallerMistake); every problem has its file and line.
+    """
+    reading = read_report(folder, is_valid_cron=is_valid_cron)
+    problems = reading.problems
+    if reading.definition is not None and schema is not None:
+        from report_pipeline.reports.check import sql_problems
+
+        problems = sql_problems(reading.definition, reading.lines, schema)
+    if reading.definition is None or problems:
+        raise BrokenYaml(problems)
+    return reading.definition
+
+
+def load_reports(
+    defs: Path, schema: "EventSchema | None" = None, *, is_valid_cron: ValidCron | None = None
+) -> dict[str, ReportDefinition | Broken]:
+    """Every report under `defs` by name, a broken one as what is wrong with it; arguments as in `load_report`."""
+    reports: dict[str, ReportDefinition | Broken] = {}
+    for folder in report_folders(defs):
+        try:
+            reports[folder.name] = load_report(folder, schema, is_valid_cron=is_valid_cron)
+        except BrokenYaml as error:
+            reports[folder.name] = Broken(folder.name, folder, error.problems)
+    return reports
+
+
+def report_folders(defs: Path) -> list[Path]:
+    """The folders under `defs` whose YAML is of a report, or cannot be told to be of anything else; by name."""
+    return [folder for folder in folders(defs) if (folder / YAML).is_file() and is_report(folder / YAML)]
+
+
+def folders(defs: Path) -> list[Path]:
+    """The folders under `defs`, by name.
+
+    Raises:
+        CallerMistake: `defs` is no folder.
+    """
+    if not defs.is_dir():
+        raise CallerMistake(f"There is no folder of definitions {defs}. Check REPORT_PIPELINE_DEFS.")
+    return sorted(path for path in defs.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+
+
+def is_report(file: Path) -> bool:
+    """Whether a YAML is of a report, or is so broken that it cannot be told to be of anything else."""
+    if file.parent.name == "events":
+        return False
+    try:
+        kind = re.search(rb"^type:\s*[\"']?([\w.]+)", file.read_bytes(), re.MULTILINE)
+    except OSError:
+        return True
+    # Components of other packages are Dagster's business.
+    return kind is None or kind[1].split(b".")[0] == b"report_pipeline" or b"Report" in kind[1]
+
+
+def read_report(folder: Path, *, is_valid_cron: ValidCron | None = None) -> Reading:
+    """Read a report's folder and collect everything that is wrong with it, its SQL's meaning excepted."""
+    file = folder / YAML
+    problems = _name_problems(folder)
+    sql, sql_problem = _read_sql(folder / SQL)
+    problems += sql_problem
+    try:
+        document, lines = load_yaml(file)
+    except BrokenYaml as error:
+        return Reading(None, [*problems, *error.problems], Lines())
+    try:
+        read = _ReportFile.model_validate(document, context={"is_valid_cron": is_valid_cron})
+    except ValidationError as error:
+        return Reading(None, [*problems, *problems_of(error, lines, file, model=_ReportFile)], lines)
+    attributes = read.attributes
+    problems += [Problem(file, lines.at(("attributes", *loc)), text) for loc, text in _mistakes(attributes)]
+    if problems:
+        return Reading(None, sorted(problems, key=lambda problem: (str(problem.file), problem.line)), lines)
+    given = {name: getattr(attributes, name) for name in ReportAttributes.model_fields}
+    given["version"] = attributes.version or _digest(attributes, sql)
+    return Reading(ReportDefinition(**given, name=folder.name, sql=sql, file=file), [], lines)
+
+
+def _name_problems(folder: Path) -> list[Problem]:
+    name = folder.name
+    # Two underscores stand between a report and its cadence in the names of jobs.
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) and "__" not in name and len(name) <= _LONGEST_NAME:
+        return []
+    return [
+        Problem(
+            folder / YAML,
+            1,
+            f"the folder's name {name!r} cannot name a report: expected at most {_LONGEST_NAME} letters, digits"
+            " and single _, a letter first",
+        )
+    ]
+
+
+def _read_sql(path: Path) -> tuple[str, list[Problem]]:
+    if not path.is_file():
+        beside = [other.name for other in path.parent.glob("*.sql")]
+        hint = f" (there is {', '.join(sorted(beside))})" if beside else ""
+        return "", [Problem(path, 1, f"is missing: a report's SQL lies beside its {YAML}{hint}")]
+    try:
+        sql = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return "", [Problem(path, line, "is not UTF-8 text")]
+    except OSError as error:
+        return "", [Problem(path, 1, f"cannot be read: {error.strerror}")]
+    return sql, [] if sql.strip() else [Problem(path, 1, "is empty: a report is one SELECT")]
+
+
+def _mistakes(attributes: ReportAttributes) -> list[tuple[Location, str]]:
+    """What no field by itself can tell, with its place."""
+    mistakes: list[tuple[Location, str]] = []
+    names: set[str] = set()
+    for index, spec in enumerate(attributes.cadences):
+        where: Location = ("cadences", index)
+        if spec.name == CUSTOM:
+            mistakes.append(((*where, "name"), f"cadences: the name {CUSTOM} is taken by windows of no cadence"))
+        elif spec.name in names:
+            mistakes.append(((*where, "name"), f"cadences: the name {spec.name} is here twice"))
+        names.add(spec.name)
+        if spec.start is None and attributes.start is None:
+            mistakes.append(
+                (where, f"cadences: {spec.name} has no start; give the report or the cadence one: start: 2019-06-01")
+            )
+            continue
+        try:
+            _resolve(spec, attributes)
+        except CallerMistake as mistake:
+            mistakes.append((where, f"cadences: {mistake}"))
+    for kind, values in (("key", list(attributes.key)), ("schedules", [spec.name for spec in attributes.schedules])):
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                mistakes.append(((kind, index), f"{kind}: {value} is here twice"))
+    if attributes.columns and attributes.conserves not in {None, "rows", *attributes.columns}:
+        hint = nearest(attributes.conserves, ["rows", *attributes.columns])
+        mistakes.append((("conserves",), f"conserves: there is no column {attributes.conserves}{hint}"))
+    return mistakes
+
+
+def _resolve(spec: CadenceSpec, attributes: ReportAttributes) -> Cadence:
+    start = spec.start or attributes.start
+    if start is None:
+        raise CallerMistake(f"Cadence {spec.name} has no start. Give the report or the cadence one: start: 2019-06-01")
+    return Cadence(spec.name, spec.every, spec.zone or attributes.zone, start)
+
+
+def _digest(attributes: ReportAttributes, sql: str) -> str:
+    types = {name: column.type for name, column in attributes.columns.items() if column.type}
+    content = json.dumps([sql, attributes.key, types], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -1,0 +1,147 @@
+"""The head of a published report: which rows count, and what they were made of.
+
+A head is one item of the reports table, at most some 2 KB, under the partition key `head#REPORT` and the
+window's key as sort key, so that one query lists a report's windows in time. Its attributes are plain
+strings, numbers and lists.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from report_pipeline.errors import PermanentFailure
+from report_pipeline.reports.columns import schema_of
+from report_pipeline.windows import Window, format_instant, parse_instant
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Attribute = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An attempt whose rows count: its id, the number of its rows, and their digest."""
+
+    attempt: str
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """The current state of one window of one report.
+
+    Attributes:
+        revision: 1 for the first, one more for each later one.
+        shards: over how many partition keys the rows are spread.
+        entries: whose rows count, oldest first; of two rows with one key the later entry's counts.
+        digest: of the whole content.
+        columns: names and type words, `uuid` first.
+        key: the columns that tell one row from another; rows are in their order.
+        events_read, rejected, undated: as in `BuiltReport`.
+        definition_version: of the definition that made this revision.
+        built_at: when it was built, in UTC.
+        run_id: which run built it.
+    """
+
+    report: str
+    window: Window
+    revision: int
+    shards: int
+    entries: tuple[Entry, ...]
+    digest: str
+    columns: tuple[tuple[str, str], ...]
+    key: tuple[str, ...]
+    rows: int
+    events_read: int
+    rejected: int
+    undated: int
+    definition_version: str
+    built_at: datetime
+    run_id: str
+
+    def schema(self) -> "pa.Schema":
+        """The rows' columns in Arrow."""
+        return schema_of(self.columns)
+
+    def says_the_same(self, other: "Head") -> bool:
+        """Whether both tell a reader the same: content, counts and the definition's version."""
+        return _told(self) == _told(other)
+
+
+def _told(head: Head) -> tuple[object, ...]:
+    return (head.digest, head.events_read, head.rejected, head.undated, head.definition_version)
+
+
+def head_key(report: str, window: Window) -> dict[str, Attribute]:
+    """The primary key of a head."""
+    return {"pk": {"S": f"head#{report}"}, "sk": {"S": window.key}}
+
+
+def head_item(head: Head) -> dict[str, Attribute]:
+    """A head as an item."""
+    return {
+        **head_key(head.report, head.window),
+        "report": {"S": head.report},
+        "window_start": {"S": format_instant(head.window.start)},
+        "window_end": {"S": format_instant(head.window.end)},
+        "zone": {"S": head.window.zone},
+        "revision": _number(head.revision),
+        "shards": _number(head.shards),
+        "entries": {
+            "L": [
+                {"M": {"attempt": {"S": entry.attempt}, "rows": _number(entry.rows), "digest": {"S": entry.digest}}}
+                for entry in head.entries
+            ]
+        },
+        "digest": {"S": head.digest},
+        "columns": {"L": [{"L": [{"S": name}, {"S": word}]} for name, word in head.columns]},
+        "key": {"L": [{"S": name} for name in head.key]},
+        "rows": _number(head.rows),
+        "events_read": _number(head.events_read),
+        "rejected": _number(head.rejected),
+        "undated": _number(head.undated),
+        "definition_version": {"S": head.definition_version},
+        "built_at": {"S": format_instant(head.built_at)},
+        "run_id": {"S": head.run_id},
+    }
+
+
+def read_head(item: Mapping[str, Attribute], table: str) -> Head:
+    """An item as a head.
+
+    Raises:
+        PermanentFailure: it is none; something else has written it.
+    """
+    try:
+        return Head(
+            report=item["report"]["S"],
+            window=Window.from_key(item["sk"]["S"], item["zone"]["S"]),
+            revision=int(item["revision"]["N"]),
+            shards=int(item["shards"]["N"]),
+            entries=tuple(
+                Entry(entry["M"]["attempt"]["S"], int(entry["M"]["rows"]["N"]), entry["M"]["digest"]["S"])
+                for entry in item["entries"]["L"]
+            ),
+            digest=item["digest"]["S"],
+            columns=tuple((column["L"][0]["S"], column["L"][1]["S"]) for column in item["columns"]["L"]),
+            key=tuple(name["S"] for name in item["key"]["L"]),
+            rows=int(item["rows"]["N"]),
+            events_read=int(item["events_read"]["N"]),
+            rejected=int(item["rejected"]["N"]),
+            undated=int(item["undated"]["N"]),
+            definition_version=item["definition_version"]["S"],
+            built_at=parse_instant(item["built_at"]["S"]),
+            run_id=item["run_id"]["S"],
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise PermanentFailure(
+            f"Table {table!r}: the item {item.get('pk')} {item.get('sk')} is not a report's head"
+            f" ({type(error).__name__}: {error}). Something else has written it; delete it and build the window again."
+        ) from None
+
+
+def _number(value: int) -> Attribute:
+    return {"N": str(value)}
