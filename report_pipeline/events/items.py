@@ -14,7 +14,8 @@ from typing import Any
 AttributeValue = Mapping[str, Any]
 """One value with its type: a mapping with a single entry, such as `{"S": "text"}`."""
 
-Item = Mapping[str, AttributeValue]
+Item = Mapping[str, Any]
+"""The values of an item by attribute name."""
 
 KEY = "request_id"
 
@@ -151,7 +152,7 @@ def _base64(content: Any) -> str:
     return utf8(content)
 
 
-def encode(event: Mapping[str, Any]) -> dict[str, AttributeValue]:
+def encode(event: Mapping[str, Any]) -> dict[str, Any]:
     """An event of plain Python values (text, Decimal, int, bool, None, list, dict) as an item.
 
     Raises:
@@ -166,7 +167,7 @@ def encode(event: Mapping[str, Any]) -> dict[str, AttributeValue]:
         raise UnstorableError(f"{KEY} is empty")
     if len(key.encode(errors="surrogatepass")) > MOST_KEY_BYTES:
         raise UnstorableError(f"{KEY} is longer than {MOST_KEY_BYTES} bytes")
-    item: dict[str, AttributeValue] = {}
+    item: dict[str, Any] = {}
     total = 0
     for name, plain in event.items():
         try:
