@@ -155,6 +155,11 @@ def running(settings: Settings) -> Iterator[Server]:
         _leave(paths, users)
 
 
+def is_running(home: Path) -> bool:
+    """Whether the home's embedded DynamoDB runs."""
+    return _is_held(EmbeddedPaths(home).server)
+
+
 def _leave(paths: EmbeddedPaths, users: FileLock) -> None:
     gate = FileLock(paths.gate)
     try:
