@@ -200,7 +200,7 @@ def dynamo_errors(action: str, table: str) -> Iterator[None]:
 class Backoff:
     """The pauses of one retried request: exponential, with full jitter, started over by progress."""
 
-    def __init__(self, sleep: Callable[[float], None] = time.sleep, rng: random.Random | None = None) -> None:
+    def __init__(self, sleep: Callable[[float], object] = time.sleep, rng: random.Random | None = None) -> None:
         """`sleep` takes seconds; `rng` makes the jitter repeatable in tests."""
         self._sleep = sleep
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
@@ -224,7 +224,7 @@ def batch_write(
     table: str,
     requests: Iterable[Item],
     *,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
     rng: random.Random | None = None,
     workers: int = 1,
 ) -> int:
@@ -293,7 +293,7 @@ def batch_get(
     keys: Iterable[Item],
     *,
     consistent: bool = True,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
     rng: random.Random | None = None,
 ) -> list[Item]:
     """Read the items with `keys` by `BatchGetItem`, in no particular order; a key without an item gives none.
