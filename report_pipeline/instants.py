@@ -127,7 +127,7 @@ def parse_zone(name: str) -> str:
 
 
 def _nearest_zone(name: str) -> str:
-    zones = available_timezones()
+    zones = {zone for zone in available_timezones() if not NO_ZONES.fullmatch(zone)}
     wanted = name.strip().replace(" ", "_").lower()
     # People know the city: "Tokyo", "new york". Of several paths to it the shorter one is the usual.
     cities = {zone.rsplit("/", 1)[-1].lower(): zone for zone in sorted(zones, key=lambda zone: -zone.count("/"))}

@@ -3,22 +3,20 @@
 import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from report_pipeline.errors import CallerMistake
-from report_pipeline.instants import describe_duration, did_you_mean, parse_duration, parse_instant, parse_zone
+from report_pipeline.instants import SECOND, describe_duration, did_you_mean, parse_duration, parse_instant, parse_zone
 from report_pipeline.schedules.calendar import check_cron, describe_cron, fires_a_day
 from report_pipeline.units import Unit, require_whole_hours
 from report_pipeline.windows import Cadence, Window
@@ -30,23 +28,18 @@ HOURS_SINCE = date(2020, 1, 1)
 T = TypeVar("T")
 
 
-def _mistake(message: str) -> PydanticCustomError:
-    """A validation error whose message is shown as it is."""
-    return PydanticCustomError("schedule", "{message}", {"message": message})
-
-
 def _read(parse: Callable[[str], T], value: object, expected: str) -> T:
     if not isinstance(value, str):
-        raise _mistake(f"{value!r} is no text. Expected {expected}.")
+        raise ValueError(f"{value!r} is no text. Expected {expected}.")
     try:
         return parse(value)
     except CallerMistake as mistake:
-        raise _mistake(str(mistake)) from None
+        raise ValueError(str(mistake)) from None
 
 
 def _duration(value: object) -> timedelta:
-    if isinstance(value, timedelta):
-        return _read(parse_duration, f"{value.total_seconds():.0f}s", "a duration")
+    if isinstance(value, timedelta) and value > timedelta(0) and not value % SECOND:
+        return value
     return _read(parse_duration, value, "a number with its unit, such as 15m")
 
 
@@ -55,12 +48,12 @@ def _unit(value: object) -> Unit:
         return Unit(value)  # type: ignore[arg-type] # any other value raises
     except ValueError:
         near = did_you_mean(str(value), Unit)
-        raise _mistake(f"{value!r} is no unit of time. Expected {', '.join(Unit)}.{near}") from None
+        raise ValueError(f"{value!r} is no unit of time. Expected {', '.join(Unit)}.{near}") from None
 
 
 def _bounds(value: object) -> tuple[datetime, datetime]:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise _mistake(f"{value!r} is no window. Expected its start and its end, such as {EXAMPLE}.")
+        raise ValueError(f"{value!r} is no window. Expected its start and its end, such as {EXAMPLE}.")
     try:
         start, end = (
             item if isinstance(item, datetime) else parse_instant(str(item), what=f"The window's {name}")
@@ -68,7 +61,7 @@ def _bounds(value: object) -> tuple[datetime, datetime]:
         )
         window = Window(start, end)
     except CallerMistake as mistake:
-        raise _mistake(str(mistake)) from None
+        raise ValueError(str(mistake)) from None
     return window.start, window.end
 
 
@@ -110,7 +103,7 @@ class ScheduleSpec(BaseModel):
     def _check_name(cls, value: object) -> object:
         if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_]+", value):
             return value
-        raise _mistake(f"{value!r} cannot name a schedule. Expected letters, digits and _ only.")
+        raise ValueError(f"{value!r} cannot name a schedule. Expected letters, digits and _ only.")
 
     @field_validator("zone", mode="before")
     @classmethod
@@ -123,7 +116,7 @@ class ScheduleSpec(BaseModel):
         cron = _read(check_cron, value, "a cron of five fields, such as '30 0 * * *'")
         is_valid = (info.context or {}).get("is_valid_cron")
         if is_valid is not None and not is_valid(cron):
-            raise _mistake(f"The scheduler does not accept the cron {cron!r}.")
+            raise ValueError(f"The scheduler does not accept the cron {cron!r}.")
         return cron
 
     @model_validator(mode="after")
@@ -131,10 +124,10 @@ class ScheduleSpec(BaseModel):
         given = [name for name in ("last", "previous", "between") if getattr(self, name) is not None]
         if len(given) != 1:
             found = f"there are {len(given)}: {', '.join(given)}" if given else "there is none"
-            raise _mistake(f"Schedule {self.name}: expected exactly one of last, previous and between, {found}.")
+            raise ValueError(f"Schedule {self.name}: expected exactly one of last, previous and between, {found}.")
         fires = fires_a_day(self.cron) * (self.look_back / timedelta(days=1))
         if fires > MOST_FIRES:
-            raise _mistake(
+            raise ValueError(
                 f"Schedule {self.name}: its cron fires some {fires:.0f} times in a look_back of"
                 f" {describe_duration(self.look_back)}. At most {MOST_FIRES} are possible: make look_back shorter."
             )
@@ -143,7 +136,7 @@ class ScheduleSpec(BaseModel):
             try:
                 require_whole_hours(self.zone, HOURS_SINCE)
             except CallerMistake as mistake:
-                raise _mistake(f"Schedule {self.name}: {mistake}") from None
+                raise ValueError(f"Schedule {self.name}: {mistake}") from None
         return self
 
     def window(self, scheduled: datetime) -> Window:
@@ -173,26 +166,3 @@ class ScheduleSpec(BaseModel):
         if self.between is None:
             raise ValueError(f"schedule {self.name} has no fixed window")
         return Window.between(*self.between, self.zone)
-
-
-def explain(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
-    """The problems of a schedule that did not validate: where each is, and a sentence about it.
-
-    The places are pydantic's: names of fields and indexes, from the outermost inwards.
-    """
-    return [(problem["loc"], _sentence(problem)) for problem in error.errors(include_url=False)]
-
-
-def _sentence(problem: Any) -> str:
-    field = str(problem["loc"][-1]) if problem["loc"] else ""
-    match problem["type"]:
-        case "extra_forbidden":
-            known = [name for name in ScheduleSpec.model_fields if name != field]
-            return f"{field!r} is no field of a schedule.{did_you_mean(field, known)} Expected {', '.join(known)}."
-        case "missing":
-            return f"A schedule needs {field!r}, and it is not there."
-        case "bool_type" | "bool_parsing":
-            return f"{field}: {problem['input']!r} is neither true nor false."
-        case "schedule":
-            return f"{field}: {problem['msg']}" if field else str(problem["msg"])
-    return f"{field}: {problem['msg']} (it is {problem['input']!r})."
