@@ -21,7 +21,7 @@ from report_pipeline.schedules.calendar import check_cron, describe_cron, fires_
 from report_pipeline.units import Unit, require_whole_hours
 from report_pipeline.windows import Cadence, Window
 
-# More would take longer to count than the scheduler waits for an evaluation.
+# Every tick counts all of them and compares them with what is there; more is hardly ever meant.
 MOST_FIRES = 10_000
 # Zones whose clocks have moved by part of an hour since then have no hourly grid to rely on.
 HOURS_SINCE = date(2020, 1, 1)
