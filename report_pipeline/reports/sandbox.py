@@ -35,10 +35,11 @@ _SETTINGS = (
     "SET allow_community_extensions = false",
     "SET enable_external_access = false",
 )
+# One variable, because each statement that sets one costs a fifth of what a small window does.
 _MACROS = (
-    "CREATE MACRO window_start() AS getvariable('window_start')::TIMESTAMPTZ",
-    "CREATE MACRO window_end() AS getvariable('window_end')::TIMESTAMPTZ",
-    "CREATE MACRO window_zone() AS getvariable('window_zone')::VARCHAR",
+    "CREATE MACRO window_start() AS getvariable('report_window').window_start::TIMESTAMPTZ",
+    "CREATE MACRO window_end() AS getvariable('report_window').window_end::TIMESTAMPTZ",
+    "CREATE MACRO window_zone() AS getvariable('report_window').window_zone::VARCHAR",
 )
 
 
@@ -115,9 +116,8 @@ class Sandbox:
     def show(self, events: "pa.Table", window: "Window") -> None:
         """Make `events` and the window what the next queries see."""
         self._connection.execute(
-            f"SET VARIABLE window_start = TIMESTAMPTZ '{window.start.isoformat()}';"
-            f"SET VARIABLE window_end = TIMESTAMPTZ '{window.end.isoformat()}';"
-            f"SET VARIABLE window_zone = '{window.zone}'"
+            f"SET VARIABLE report_window = {{'window_start': TIMESTAMPTZ '{window.start.isoformat()}',"
+            f" 'window_end': TIMESTAMPTZ '{window.end.isoformat()}', 'window_zone': '{window.zone}'}}"
         )
         self._connection.register("events", events)
 
@@ -156,8 +156,20 @@ class Sandbox:
                 f"The SQL needs more than the {self._memory} of memory that it may use."
                 " Make it cheaper (count rather than collect), or ask for shorter windows."
             ) from None
+        except (self._duckdb.BinderException, self._duckdb.CatalogException) as error:
+            raise sql_error(self._with_line(sql, str(error))) from None
         except self._duckdb.Error as error:
             raise sql_error(str(error)) from None
+
+    def _with_line(self, sql: str, message: str) -> str:
+        """DuckDB's message with its `LINE`, which relations leave out of what binding says."""
+        if "LINE " in message:
+            return message
+        try:
+            self._connection.execute(f"EXPLAIN {sql}")
+        except self._duckdb.Error as error:
+            return str(error).replace("LINE 1: EXPLAIN ", "LINE 1:         ", 1)
+        return message
 
 
 def sql_error(message: str) -> SqlError:

@@ -168,7 +168,10 @@ class _Walk:
         named |= {str(name).lower() for node in nodes for name in node.get("column_name_alias") or ()}
         for name in sorted(ctes & self.catalog.views):
             self.refuse({}, f"a WITH query cannot be called {name}: DuckDB has a view of that name")
+        of_tables = {id(node["function"]) for node in nodes if node.get("type") == "TABLE_FUNCTION"}
         for node in nodes:
+            if id(node) in of_tables:
+                continue
             self._judge_node(node, ctes, named | {column.lower() for column in self.columns})
 
     def refuse(self, node: dict[str, Any], message: str) -> None:
