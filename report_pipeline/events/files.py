@@ -129,17 +129,18 @@ def _json_form(head: str) -> str:
     """Tell the document from lines of events by the keys of the first object, as far as they can be read."""
     first_line, _, rest = head.partition("\n")
     cursor = Cursor(head)
+    nested = False
     try:
         for key in cursor.entries():
-            if key == "request_id":
+            if key == "request_id" and cursor.position <= len(first_line):
                 return "ndjson"
-            if key == "properties" and cursor.peek() == "{":
-                return "events-json"
+            nested = nested or (key == "properties" and cursor.peek() == "{")
             cursor.value()
     except BadJson:
         # A broken first event is followed by the next one; inside a document no line starts an object so.
-        return "ndjson" if rest.lstrip().startswith("{") and len(first_line.strip()) > 1 else "events-json"
-    return "ndjson" if cursor.position <= len(first_line) else "events-json"
+        lines_follow = rest.lstrip().startswith("{") and len(first_line.strip()) > 1
+        return "ndjson" if lines_follow and not nested else "events-json"
+    return "events-json" if nested or cursor.position > len(first_line) else "ndjson"
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -25,7 +25,7 @@ class Record:
     reason: str | None = None
 
 
-class Unreadable(Exception):  # noqa: N818  # becomes a CallerMistake that names the file
+class Unreadable(Exception):  # becomes a CallerMistake that names the file
     """The file cannot be read as events: what is wrong, and in which line (from 1)."""
 
     def __init__(self, line: int, message: str) -> None:

@@ -69,14 +69,15 @@ def read(lines: Iterable[bytes], visitor_attribute: str = DEFAULT_SCHEMA.visitor
             raise Unreadable(number, "is not UTF-8 text") from None
         starts.append(length)
         length += len(parts[-1])
-    document = _Document("".join(parts), starts)
+    text = "".join(parts)
+    document = _Document(text, starts)
     try:
         yield from document.records(visitor_attribute)
     except BadJson as error:
-        line_number = document.line(min(error.position, max(length - 1, 0)))
         if error.cut_off:
-            raise Unreadable(line_number, "the document is cut off here") from None
-        raise Unreadable(line_number, f"is not JSON: {error}") from None
+            last = document.line(max(len(text.rstrip()) - 1, 0))
+            raise Unreadable(last, "the document is cut off here") from None
+        raise Unreadable(document.line(error.position), f"is not JSON: {error}") from None
 
 
 class _Document:

@@ -20,7 +20,7 @@ def _number(text: str) -> Decimal | float:
 _DECODER = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constant=float)
 
 
-class BadJson(ValueError):  # noqa: N818  # caught close by and put in other words
+class BadJson(ValueError):  # caught close by and put in other words
     """Text that isn't JSON. `position` counts characters from 0; `cut_off` tells whether it only ends too early."""
 
     def __init__(self, message: str, text: str, position: int) -> None:

@@ -16,7 +16,7 @@ def read(lines: Iterable[bytes]) -> Iterator[Record]:
         if not line.strip():
             continue
         try:
-            event = parse(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            event = parse(line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip())
         except UnicodeDecodeError:
             yield Record(number, {}, "is not UTF-8 text")
         except BadJson as error:
