@@ -344,6 +344,17 @@ def test_a_local_day_that_never_was_is_no_partition() -> None:
     assert [daily.partition_key(window) for window in daily.windows(around)] == ["2011-12-29", "2011-12-31"]
 
 
+def test_clocks_that_fall_back_over_midnight_do_not_reopen_the_day_before() -> None:
+    daily = Cadence("daily", Unit.DAY, "America/St_Johns", date(2010, 1, 1))
+    dagsters = dg.DailyPartitionsDefinition(start_date="2010-01-01", timezone="America/St_Johns")
+    # At 00:01 on the 7th the clocks went back to 23:01 on the 6th.
+    again_the_sixth = utc(2010, 11, 7, 3)
+    window = daily.containing(again_the_sixth)
+    assert window == daily.window("2010-11-07") == Window(utc(2010, 11, 7, 2, 30), utc(2010, 11, 8, 3, 30))
+    assert dagsters.time_window_for_partition_key("2010-11-07").start.timestamp() == window.start.timestamp()
+    assert daily.window("2010-11-06").end == window.start
+
+
 def test_another_window_than_the_cadences_has_no_partition_key() -> None:
     daily = cadence(Unit.DAY, "Asia/Tokyo")
     for window in (
