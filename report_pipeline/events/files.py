@@ -65,7 +65,11 @@ def read_events(path: Path, format: str = AUTO, schema: EventSchema = DEFAULT_SC
         CallerMistake: the file cannot be read, is empty, cut off, or in none of the forms. As the file
             is streamed, this may come after events; whoever must not act on half a file reads it twice.
     """
-    form = detect(path) if format == AUTO else _known(format)
+    if format == AUTO:
+        form = detect(path)
+    else:
+        form = _known(format)
+        _head(path)
     readers: dict[str, Callable[[Iterable[bytes]], Iterator[Record]]] = {
         "events-json": lambda lines: events_json.read(lines, schema.visitor),
         "ndjson": ndjson.read,
@@ -100,6 +104,20 @@ def detect(path: Path) -> str:
     Raises:
         CallerMistake: it cannot be read, is empty, or has none of them.
     """
+    head = _head(path)
+    text = head.decode("utf-8-sig", errors="replace").lstrip()
+    binary = b"\0" in head
+    if text.startswith("{") and not binary:
+        return _json_form(text)
+    if not binary and any(combined_log.looks_like(line) for line in islice(text.splitlines(), _LINES_TO_TRY)):
+        return "combined-log"
+    forms = "; ".join(f"{name}, {what}" for name, what in FORMS.items())
+    what = "is binary, and in" if binary else "is in"
+    raise CallerMistake(f"{path}:1: {what} no known form. Known are, each also gzipped: {forms}.")
+
+
+def _head(path: Path) -> bytes:
+    """The beginning of the content, which is there and neither packed nor encoded in another way."""
     with _opened(path) as file:
         try:
             head = file.read(_HEAD)
@@ -114,15 +132,7 @@ def detect(path: Path) -> str:
     packed = next((what for magic, what in _PACKED.items() if head.startswith(magic)), None)
     if packed:
         raise CallerMistake(f"{path}: is {packed}; expected plain text or gzip")
-    text = head.decode("utf-8-sig", errors="replace").lstrip()
-    if b"\0" not in head:
-        if text.startswith("{"):
-            return _json_form(text)
-        if any(combined_log.looks_like(line) for line in islice(text.splitlines(), _LINES_TO_TRY)):
-            return "combined-log"
-    forms = "; ".join(f"{name}, {what}" for name, what in FORMS.items())
-    what = "is binary, and" if b"\0" in head else "is"
-    raise CallerMistake(f"{path}:1: {what} in no known form. Known are, each also gzipped: {forms}.")
+    return head
 
 
 def _json_form(head: str) -> str:

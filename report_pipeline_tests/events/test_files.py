@@ -163,7 +163,8 @@ def test_the_form_can_be_given(file: Path) -> None:
     write(file, "nonsense\n")
     assert list(read_events(file, "combined-log")) == [Refused(1, "is not a line of the combined log format")]
     assert mistake(file, "ndjsn") == "'ndjsn' is not a form of events; did you mean ndjson?"
-    assert mistake(file, "events-json") == f"{file}:1: the document: an object belongs here"
+    assert mistake(write(file, ""), "ndjson") == f"{file}: is empty; expected events"
+    assert mistake(write(file, "nonsense"), "events-json") == f"{file}:1: the document: an object belongs here"
 
 
 def test_files_are_closed(file: Path) -> None:
