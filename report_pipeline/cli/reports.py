@@ -9,7 +9,7 @@ import click
 
 from report_pipeline.cli.naming import CUSTOM, Asked, find_report, name_window, window_options
 from report_pipeline.cli.output import print_json, say
-from report_pipeline.errors import CallerMistake, PermanentFailure
+from report_pipeline.errors import CallerMistake, PermanentFailure, TransientFailure
 from report_pipeline.pipeline import Pipeline, utc_now
 from report_pipeline.reports.export import FORMATS, render
 from report_pipeline.settings import Settings, load_settings
@@ -35,14 +35,31 @@ def build(report: str, asked: Asked, reload: bool) -> None:
     """
     settings = load_settings()
     named = name_window(_definition(settings, report), asked, utc_now())
-    from report_pipeline.aws import connect
-
-    with connect(settings):
+    with Pipeline(settings).open_store() as store:
         # Dagster takes a second to import, which the options' mistakes need not wait for.
         from report_pipeline.dagster.run import build_partition
 
-        result = build_partition(settings, report, named.cadence, named.partition, reload=reload)
-    print_json({**result, "window": named.window.to_dict()})
+        run_id = build_partition(settings, report, named.cadence, named.partition, reload=reload)["run_id"]
+        head = store.head(report, named.window)
+    if head is None:
+        raise TransientFailure(f"{report} was built by run {run_id}, but its head is gone: was it deleted meanwhile?")
+    print_json(
+        {
+            "report": report,
+            "cadence": named.cadence,
+            "partition": named.partition,
+            "window": named.window.to_dict(),
+            "revision": head.revision,
+            "changed": head.run_id == run_id,
+            "rows": head.rows,
+            "events_read": head.events_read,
+            "rejected": head.rejected,
+            "undated": head.undated,
+            "definition_version": head.definition_version,
+            "built_at": head.built_at,
+            "run_id": run_id,
+        }
+    )
 
 
 @click.command()
@@ -97,10 +114,11 @@ def list_reports() -> None:
 @click.pass_context
 def check(context: click.Context) -> None:
     """Check all definitions: every mistake by file and line. Exit code 1 where there is one."""
+    from report_pipeline.dagster.fires import is_valid_cron
     from report_pipeline.reports.check import check as check_definitions
 
     settings = load_settings()
-    problems = check_definitions(settings.defs)
+    problems = check_definitions(settings.defs, is_valid_cron=is_valid_cron)
     for problem in problems:
         say(str(problem))
     print_json([{"file": problem.file, "line": problem.line, "message": problem.message} for problem in problems])

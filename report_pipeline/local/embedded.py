@@ -136,19 +136,22 @@ def running(settings: Settings) -> Iterator[Server]:
             f"The embedded DynamoDB cannot keep its tables under {paths.home}: {error.strerror} ({error.filename})."
             " Set REPORT_PIPELINE_HOME to a folder that can be written to."
         ) from error
+    entered = False
     try:
         gate.acquire(START_SECONDS + STOP_SECONDS, "another command that starts or stops the embedded DynamoDB")
+        entered = True
         alone = users.try_acquire()
         if not users.try_acquire(shared=True):
             raise AssertionError(f"{users.path} is held exclusively by a process that does not hold {gate.path}")
-        try:
-            server = _find(paths, alone=alone) or _start(paths, settings.embedded_port)
-        finally:
-            gate.close()
+        server = _find(paths, alone=alone) or _start(paths, settings.embedded_port)
     except BaseException:
-        gate.close()
+        # Whatever interrupts the start must not leave behind what it has begun.
+        if entered and _is_held(paths.server) and users.try_acquire():
+            _stop(paths)
         users.close()
         raise
+    finally:
+        gate.close()
     try:
         yield server
     finally:

@@ -65,9 +65,11 @@ def _serve(settings: Settings, rooms: Rooms) -> None:
         rooms.table.check()
         rooms.store.check()
     prepare_dagster_home(settings)
-    _tell("Starting the UI ...")
     ui = Ui(settings)
     try:
+        # The UI needs some seconds; there is something to read meanwhile.
+        _show_first_rows(rooms)
+        _tell("Starting the UI ...")
         ui.wait_until_it_answers()
         _tell(f"UI: {ui.url}   (Ctrl-C ends it; log: {ui.log})")
         _watch(settings, ui)
@@ -98,7 +100,6 @@ def _prepare_sample(settings: Settings, rooms: Rooms) -> None:
     if wanted:
         _tell("Building the reports of June 2019 ...")
         _build(settings, wanted)
-    _show_first_rows(settings, rooms)
 
 
 @dataclass(frozen=True)
@@ -159,12 +160,10 @@ def _build(settings: Settings, wanted: Sequence[_Wanted]) -> None:
         raise PermanentFailure(f"The sample's reports could not be built: {last} (log: {log})")
 
 
-def _show_first_rows(settings: Settings, rooms: Rooms) -> None:
+def _show_first_rows(rooms: Rooms) -> None:
     report = SAMPLE_REPORTS[0]
-    if rooms.store.head(report, SAMPLE_WINDOW) is None:
-        return
-    published = rooms.store.read(report, SAMPLE_WINDOW)
-    _print_rows(published)
+    if rooms.store.head(report, SAMPLE_WINDOW) is not None:
+        _print_rows(rooms.store.read(report, SAMPLE_WINDOW))
     _tell(
         "Next: open the UI, or in another terminal\n"
         f"  .venv/bin/report-pipeline show {report} --from {SAMPLE_START} --to {SAMPLE_END}\n"

@@ -1,0 +1,353 @@
+"""The commands from end to end: JSON on stdout, words on stderr, and the exit code."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from report_pipeline_tests.cli.conftest import Run
+
+DAY = ("--from", "2019-06-22T00:00:00+09:00", "--to", "2019-06-23T00:00:00+09:00")
+EVENTS = [
+    {"request_id": "r1", "created": "2019-06-22T00:00:00+09:00", "visitor": "ann", "type": "page", "pathname": "/"},
+    {"request_id": "r2", "created": "2019-06-22T10:00:00.5+09:00", "visitor": "ann", "type": "click", "pathname": "/a"},
+    {"request_id": "r3", "created": "2019-06-22T14:59:59Z", "visitor": "bob", "type": "page", "pathname": "/"},
+    {"request_id": "r4", "created": "2019-06-23T00:00:00+09:00", "visitor": "eve", "type": "page", "pathname": "/"},
+]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "events.ndjson"
+    path.write_text("".join(f"{json.dumps(event)}\n" for event in EVENTS))
+    return path
+
+
+@pytest.fixture
+def filled(aws: Any, run: Run, file: Path) -> Any:
+    assert run("init", "--events-table", "events").code == 0
+    assert run("fill", str(file)).code == 0
+    return aws
+
+
+def test_init_leaves_the_events_table_alone_unless_it_is_named(aws: Any, run: Run) -> None:
+    ran = run("init")
+    assert (ran.code, json.loads(ran.out)) == (0, {"events": "not asked for", "reports": "created"})
+    assert aws.list_tables()["TableNames"] == ["reports"]
+    assert json.loads(run("init", "--events-table", "events").out) == {"events": "created", "reports": "exists"}
+    table = aws.describe_table(TableName="events")["Table"]
+    assert table["StreamSpecification"] == {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert json.loads(run("init").out) == {"events": "exists", "reports": "exists"}
+
+
+def test_init_refuses_a_name_that_nothing_else_would_use(aws: Any, run: Run) -> None:
+    ran = run("init", "--events-table", "evnts")
+    assert ran.code == 2
+    assert "REPORT_PIPELINE_EVENTS_TABLE=evnts" in ran.err
+    assert aws.list_tables()["TableNames"] == []
+
+
+def test_fill_counts_what_it_did_and_does_nothing_twice(filled: Any, run: Run, file: Path) -> None:
+    packed = file.with_suffix(".gz")
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    ran = run("fill", str(packed))
+    assert ran.code == 0
+    assert json.loads(ran.out) == {
+        "files": 1,
+        "read": 4,
+        "written": 0,
+        "unchanged": 4,
+        "refused": 0,
+        "duplicates": 0,
+        "days": [],
+    }
+    assert filled.scan(TableName="events")["Count"] == 4
+
+
+def test_fill_tells_of_refused_lines_by_file_and_line(filled: Any, run: Run, file: Path) -> None:
+    file.write_text(file.read_text() + '{"created": "2019-06-22T00:00:00+09:00"}\n' * 25)
+    ran = run("fill", str(file))
+    assert ran.code == 0
+    assert json.loads(ran.out)["refused"] == 25
+    lines = ran.err.splitlines()
+    assert lines[0].startswith(f"refused {file}:5: ")
+    assert (len(lines), lines[-1]) == (21, "refused 5 more")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such file"), (b"", "empty"), (b'{"id": 1, "prop', ""), (b"\x00\x01\x02", "")],
+    ids=["missing", "empty", "cut off", "unknown form"],
+)
+def test_fill_refuses_an_unreadable_file_whole(
+    filled: Any, run: Run, file: Path, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    bad = tmp_path / "bad.json"
+    if content is not None:
+        bad.write_bytes(content)
+    file.write_text(file.read_text().replace('"r1"', '"new"'))
+    ran = run("fill", str(file), str(bad))
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"report-pipeline: {bad}")
+    assert message in ran.err
+    assert filled.scan(TableName="events")["Count"] == 4
+
+
+def test_build_then_show_then_build_again(filled: Any, run: Run) -> None:
+    built = run("build", "visitor_report", *DAY)
+    assert built.code == 0, built.err
+    result = json.loads(built.out)
+    assert {name: result[name] for name in ("report", "cadence", "revision", "changed", "rows", "events_read")} == {
+        "report": "visitor_report",
+        "cadence": "custom",
+        "revision": 1,
+        "changed": True,
+        "rows": 2,
+        "events_read": 3,
+    }
+    assert result["partition"] == "2019-06-21T15:00:00Z/2019-06-22T15:00:00Z"
+    shown = json.loads(run("show", "visitor_report", *DAY, "--format", "json").out)
+    assert [(row["visitor"], row["n_interactions"], row["first_seen"], row["last_seen"]) for row in shown["rows"]] == [
+        ("ann", 2, "2019-06-21T15:00:00Z", "2019-06-22T01:00:00.500000Z"),
+        ("bob", 1, "2019-06-22T14:59:59Z", "2019-06-22T14:59:59Z"),
+    ]
+    again = json.loads(run("build", "visitor_report", *DAY).out)
+    assert (again["revision"], again["changed"]) == (1, False)
+    assert json.loads(run("show", "visitor_report", *DAY, "--format", "json").out) == shown
+
+
+def test_a_partition_that_is_the_same_window_is_the_same_report(filled: Any, run: Run) -> None:
+    run("build", "event_report", "--cadence", "tokyo_daily", "--partition", "2019-06-22")
+    rows = json.loads(run("show", "event_report", *DAY, "--format", "json").out)["rows"]
+    assert [row["request_id"] for row in rows] == ["r1", "r2", "r3"]
+
+
+def test_show_finds_the_newest_window_of_a_length(filled: Any, run: Run) -> None:
+    run("build", "event_report", *DAY)
+    shown = json.loads(run("show", "event_report", "--last", "24h", "--format", "json").out)
+    assert shown["window"]["start"] == "2019-06-21T15:00:00Z"
+    ran = run("show", "event_report", "--last", "15m")
+    assert ran.code == 2
+    assert "No window of that length of event_report is published" in ran.err
+
+
+def test_show_writes_a_file_whole(filled: Any, run: Run, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    run("build", "event_report", *DAY)
+    output = tmp_path / "day.parquet"
+    ran = run("show", "event_report", *DAY, "--format", "parquet", "--output", str(output))
+    assert (ran.code, ran.out) == (0, "")
+    assert pq.read_table(output).column("request_id").to_pylist() == ["r1", "r2", "r3"]
+    assert [path.name for path in tmp_path.glob("*day*")] == ["day.parquet"]
+    nowhere = run("show", "event_report", *DAY, "--output", str(tmp_path / "no" / "day.csv"))
+    assert nowhere.code == 1
+    assert "cannot be written: No such file" in nowhere.err
+
+
+def test_show_of_an_unpublished_window_says_how_to_build_it(filled: Any, run: Run) -> None:
+    ran = run("show", "visitor_report", *DAY)
+    assert (ran.code, ran.out) == (2, "")
+    assert "not been published" in ran.err
+    assert "report-pipeline build" in ran.err
+
+
+def test_list_shows_reports_cadences_and_what_is_published(filled: Any, run: Run) -> None:
+    run("build", "event_report", *DAY)
+    listed = {report["name"]: report for report in json.loads(run("list").out)}
+    assert sorted(listed) == ["event_report", "visitor_report"]
+    assert listed["visitor_report"]["published"] == 0
+    assert listed["event_report"]["published"] == 1
+    assert listed["event_report"]["latest"]["start"] == "2019-06-21T15:00:00Z"
+    cadences = {cadence["name"]: cadence for cadence in listed["event_report"]["cadences"]}
+    assert (cadences["tokyo_daily"]["published"], cadences["daily"]["published"]) == (1, 0)
+
+
+def test_list_without_a_reports_table_says_so(aws: Any, run: Run) -> None:
+    ran = run("list")
+    assert ran.code == 0
+    assert "report-pipeline init" in ran.err
+    assert {report["published"] for report in json.loads(ran.out)} == {0}
+
+
+def test_check_names_each_mistake_by_file_and_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (run("check").code, json.loads(run("check").out)) == (0, [])
+    defs = tmp_path / "defs"
+    monkeypatch.setenv("REPORT_PIPELINE_DEFS", str(defs))
+    missing = run("check")
+    assert missing.code == 2
+    assert str(defs) in missing.err
+    import shutil
+
+    from report_pipeline.settings import PACKAGE
+
+    shutil.copytree(PACKAGE / "defs", defs)
+    yaml = defs / "visitor_report" / "defs.yaml"
+    yaml.write_text(yaml.read_text().replace("zone: Asia/Tokyo", "zone: Asia/Tokio"))
+    ran = run("check")
+    assert ran.code == 1
+    found = json.loads(ran.out)
+    assert {Path(problem["file"]) for problem in found} == {yaml}
+    for problem in found:
+        assert f"{yaml}:{problem['line']}: {problem['message']}" in ran.err
+        assert "Asia/Tokio" in yaml.read_text().splitlines()[problem["line"] - 1]
+    broken = run("build", "visitor_report", *DAY)
+    assert broken.code == 2
+    assert "Asia/Tokio" in broken.err
+
+
+def test_schedules_are_listed_with_their_next_fires(run: Run) -> None:
+    listed = {schedule["name"]: schedule for schedule in json.loads(run("schedules", "list").out)}
+    daily = listed["visitor_report_tokyo_day"]
+    assert (daily["cadence"], daily["on_at_first"], len(daily["next"])) == ("tokyo_daily", False, 3)
+    assert daily["next"][0]["fires"].endswith("T15:30:00Z")
+    table = run("schedules", "list", "--format", "table").out.splitlines()
+    assert "visitor_report_tokyo_day        visitor_report  at 00:30 every day, Asia/Tokyo; the previous day" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Usage"),
+        (("bogus",), "report-pipeline: No such command 'bogus'"),
+        (("fill",), "report-pipeline fill: Missing argument 'FILE...'"),
+        (("show", "visitor_report", *DAY, "--format", "xml"), "report-pipeline show: Invalid value for '--format'"),
+        (("build", "visitor_reprot", *DAY), 'Did you mean "visitor_report"?'),
+        (("build", "visitor_report"), "Which window"),
+        (("show", "visitor_report", "--last", "1h", *DAY), "each name a window"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line_and_code_2(
+    run: Run, home: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    ran = run(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.err
+    assert message == "Usage" or ran.err.count("\n") == 1
+    assert "Traceback" not in ran.err
+    assert not home.exists(), "nothing is started for a mistake"
+
+
+def test_a_setting_that_cannot_be_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORT_PIPELINE_UI_PORT", "many")
+    ran = run("list")
+    assert ran.code == 2
+    assert "REPORT_PIPELINE_UI_PORT" in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("build", "visitor_report", *DAY), ("fill", "FILE"), ("show", "visitor_report", *DAY)]
+)
+def test_without_tables_the_missing_one_is_named(aws: Any, run: Run, file: Path, arguments: tuple[str, ...]) -> None:
+    ran = run(*[str(file) if argument == "FILE" else argument for argument in arguments])
+    assert (ran.code, ran.out) == (1, "")
+    assert "report-pipeline init" in ran.err
+    assert ran.err.count("\n") == 1, ran.err
+
+
+def test_a_table_with_another_key_is_refused(aws: Any, run: Run, file: Path) -> None:
+    aws.create_table(
+        TableName="events",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    ran = run("fill", str(file))
+    assert ran.code == 1
+    assert "id (S, HASH)" in ran.err
+    assert "request_id" in ran.err
+    assert aws.scan(TableName="events")["Count"] == 0
+
+
+def test_without_credentials_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    monkeypatch.setenv("REPORT_PIPELINE_EMBEDDED", "0")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    for arguments in (("list",), ("fill", str(file)), ("show", "visitor_report", *DAY)):
+        ran = run(*arguments)
+        assert (ran.code, ran.out) == (1, "")
+        assert "credentials" in ran.err
+        assert ran.err.count("\n") == 1, ran.err
+
+
+def test_an_endpoint_that_is_down_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
+    monkeypatch.setattr("report_pipeline.aws.ATTEMPTS", 1)
+    ran = run("list")
+    assert (ran.code, ran.out) == (1, "")
+    assert "http://127.0.0.1:9" in ran.err
+
+
+@pytest.mark.integration
+def test_a_reader_that_has_seen_enough_gets_no_traceback(home: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "report_pipeline.cli", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, errors = process.communicate(timeout=60)
+    assert errors.decode().splitlines() == [
+        "There is no reports table 'reports' yet: `report-pipeline init` creates it."
+    ]
+
+
+HANGING = """
+import time
+from report_pipeline.reports.store import ReportStore
+def hang(self):
+    print("busy", flush=True)
+    time.sleep(60)
+ReportStore.exists = hang
+from report_pipeline.cli import main
+main(["list"])
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("busy", [True, False], ids=["while busy", "while starting"])
+def test_an_interrupted_command_stops_the_database_that_it_started(
+    home: Path, number: signal.Signals, code: int, busy: bool
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", HANGING], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    state = home / "embedded.json"
+    if busy:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"busy\n"
+    else:
+        deadline = time.monotonic() + 30
+        while not state.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    pid = json.loads(state.read_text())["pid"]
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, b"Traceback" in errors) == (code, False), errors
+    assert not state.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.integration
+def test_show_imports_neither_dagster_nor_duckdb(home: Path) -> None:
+    script = (
+        "import sys\n"
+        "from report_pipeline.cli import main\n"
+        "try:\n"
+        f"    main(['show', 'visitor_report', *{list(DAY)}])\n"
+        "except SystemExit as ended:\n"
+        "    print(ended.code, sorted({'dagster', 'duckdb', 'deltalake', 'pyarrow'} & set(sys.modules)))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    code, modules = ran.stdout.split(" ", 1)
+    assert code in ("1", "2")
+    assert "dagster" not in modules
+    assert "duckdb" not in modules
