@@ -125,7 +125,7 @@ def _column_problems(definition: ReportDefinition, lines: Lines, given: dict[str
         if name not in given:
             problems.append(problem(("columns", name), f"columns: {SQL} gives no column {name}{nearest(name, given)}"))
         elif column.type is not None and column.type != given[name]:
-            text = f"columns: {name} is said to be a {column.type}, and {SQL} gives a {given[name]}"
+            text = f"columns: {name} is declared as {column.type}, and {SQL} gives {given[name]}"
             problems.append(problem(("columns", name), text))
     conserves = definition.conserves
     if conserves is not None and conserves != "rows":
@@ -168,6 +168,8 @@ def _schedules_twice(readings: list[Reading]) -> list[Problem]:
 
 def _line_of(column: str, sql: str) -> int:
     """The line in which a column gets its name, as near as its text tells; else the SQL's first."""
+    # What has no name of its own is called after its function, `count(*)` after count_star.
+    column = re.split(r"_star\(|\(", column)[0]
     name = rf"(?<![A-Za-z0-9_]){re.escape(column)}(?![A-Za-z0-9_])"
     found = re.search(rf'\bAS\s+"?{name}', sql, re.IGNORECASE) or re.search(name, sql, re.IGNORECASE)
     return sql.count("\n", 0, found.end()) + 1 if found else 1

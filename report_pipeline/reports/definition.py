@@ -272,20 +272,20 @@ def read_report(folder: Path, *, is_valid_cron: ValidCron | None = None) -> Read
     """Read a report's folder and collect everything that is wrong with it, its SQL's meaning excepted."""
     file = folder / YAML
     problems = _name_problems(folder)
-    sql, sql_problem = _read_sql(folder / SQL)
-    problems += sql_problem
+    sql, sql_problems = _read_sql(folder / SQL)
+    lines = Lines()
+    attributes: ReportAttributes | None = None
     try:
         document, lines = load_yaml(file)
+        attributes = _ReportFile.model_validate(document, context={"is_valid_cron": is_valid_cron}).attributes
+        problems += [Problem(file, lines.at(("attributes", *loc)), text) for loc, text in _mistakes(attributes)]
     except BrokenYaml as error:
-        return Reading(None, [*problems, *error.problems], Lines())
-    try:
-        read = _ReportFile.model_validate(document, context={"is_valid_cron": is_valid_cron})
+        problems += error.problems
     except ValidationError as error:
-        return Reading(None, [*problems, *problems_of(error, lines, file, model=_ReportFile)], lines)
-    attributes = read.attributes
-    problems += [Problem(file, lines.at(("attributes", *loc)), text) for loc, text in _mistakes(attributes)]
-    if problems:
-        return Reading(None, sorted(problems, key=lambda problem: (str(problem.file), problem.line)), lines)
+        problems += problems_of(error, lines, file, model=_ReportFile)
+    problems = [*sorted(problems, key=lambda problem: problem.line), *sql_problems]
+    if attributes is None or problems:
+        return Reading(None, problems, lines)
     given = {name: getattr(attributes, name) for name in ReportAttributes.model_fields}
     given["version"] = attributes.version or _digest(attributes, sql)
     return Reading(ReportDefinition(**given, name=folder.name, sql=sql, file=file), [], lines)
