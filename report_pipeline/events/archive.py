@@ -5,10 +5,12 @@ What lies where is told in `layout`, how a load gets in in `replace`, how window
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from report_pipeline.errors import CallerMistake
 from report_pipeline.events.layout import Layout
 from report_pipeline.events.ledger import DayLoad, needed_since
 from report_pipeline.events.replace import Found, OpenLoad
@@ -23,12 +25,24 @@ __all__ = ["Archive", "DayLoad", "Found", "OpenLoad", "Snapshot"]
 # Part of the schema's digest: to be raised when the same configuration comes to give other rows.
 FORMAT = 1
 
+# The library decodes paths once too often, and aborts at some characters that URLs may not have.
+UNUSABLE = re.compile(r"[\[\]^|\\\x00-\x1f]|%[0-9A-Fa-f]{2}")
+
 
 class Archive:
     """The archive in one folder, for one schema of events. Opening is cheap, and nothing stays open."""
 
     def __init__(self, uri: str, schema: "EventSchema") -> None:
-        """`uri` is the folder's path, which need not exist; `schema` says what an item means."""
+        """`uri` is the folder's path, which need not exist; `schema` says what an item means.
+
+        Raises:
+            CallerMistake: the path has characters that the Delta library cannot handle.
+        """
+        if match := UNUSABLE.search(uri):
+            raise CallerMistake(
+                f"The archive cannot lie in {uri!r}: the Delta library does not find files where the path has "
+                f"{match[0]!r}. Name another folder in REPORT_PIPELINE_ARCHIVE, or move the project or its home."
+            )
         self.uri = uri.rstrip("/")
         self.schema = schema
         described = json.dumps([FORMAT, schema.model_dump(mode="json")])

@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from report_pipeline.errors import PermanentFailure
 
@@ -144,7 +145,7 @@ def replace_rows(handle: "DeltaTable", rows: "pa.Table", *, where: str | None, n
     except CommitFailedError as error:
         raise Overtaken from error
     except (DeltaError, OSError) as error:
-        raise unwritable(handle.table_uri, error) from error
+        raise unwritable(path_of(handle), error) from error
 
 
 def notes_since(handle: "DeltaTable", version: int) -> list[tuple[int, dict[str, Any]]]:
@@ -171,8 +172,14 @@ def tidy(handle: "DeltaTable", since: int) -> int:
             handle.vacuum(retention_hours=KEEP_HOURS, dry_run=False, enforce_retention_duration=False, full=True)
         )
     except (DeltaError, OSError) as error:
-        logger.warning("Old files of the archive's table %s could not be deleted: %s", handle.table_uri, first(error))
+        logger.warning("Old files of the archive's table %s could not be deleted: %s", path_of(handle), first(error))
         return 0
+
+
+def path_of(handle: "DeltaTable") -> str:
+    """The folder of a table, without the slash at its end."""
+    url = urlsplit(handle.table_uri)
+    return (unquote(url.path) if url.scheme == "file" else handle.table_uri).rstrip("/")
 
 
 def unreadable(path: str, error: BaseException) -> PermanentFailure:

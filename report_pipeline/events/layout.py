@@ -42,7 +42,7 @@ class Setup:
             words = json.loads(handle.metadata().description)
             return cls(words["schema"], words["generation"])
         except (TypeError, ValueError, KeyError) as error:
-            raise delta.unreadable(handle.table_uri, ValueError("it is no table of an archive")) from error
+            raise delta.unreadable(delta.path_of(handle), ValueError("it is no table of an archive")) from error
 
     def description(self) -> str:
         """The text that `of` reads."""

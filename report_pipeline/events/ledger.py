@@ -156,12 +156,12 @@ def _entries(handle: "DeltaTable") -> dict[date, Entry]:
     try:
         rows = handle.to_pyarrow_table(columns=schema().names).to_pylist()
     except (DeltaError, OSError, pa.ArrowException) as error:
-        raise delta.unreadable(handle.table_uri, error) from error
+        raise delta.unreadable(delta.path_of(handle), error) from error
     entries = {}
     for row in rows:
         load = None
         if row["loaded_at"] is not None:
-            load = DayLoad(row["day"], row["loaded_at"], row["events"], row["rejected"])
+            load = DayLoad(row["day"], row["loaded_at"].astimezone(UTC), row["events"], row["rejected"])
         entries[row["day"]] = Entry(load, row["generation"], row["version"], row["mark"])
     return entries
 

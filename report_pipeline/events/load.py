@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -186,8 +187,10 @@ def load_days(
         if on_progress:
             on_progress(so_far)
 
-    for page in table.scan(segments, progress):
-        sorter.take(page)
+    # Closed here, not when the garbage is collected: its threads end before an error goes further.
+    with closing(table.scan(segments, progress)) as pages:
+        for page in pages:
+            sorter.take(page)
     loaded = opened.finish(sorter.found())
     return LoadResult(
         days=loaded,

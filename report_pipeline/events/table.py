@@ -6,7 +6,7 @@ index on time. Nothing here alters an existing table; items are written only by 
 
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from typing import Any
@@ -160,7 +160,7 @@ class EventsTable:
         consistent: bool = True,
         sleep: Callable[[float], object] | None = None,
         rng: random.Random | None = None,
-    ) -> Iterator[list[Item]]:
+    ) -> Generator[list[Item], None, None]:
         """Read the whole table, page by page, in no particular order.
 
         Segments are read in parallel, each to its last page. What is read but not yet taken is bounded,

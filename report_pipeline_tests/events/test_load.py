@@ -1,5 +1,7 @@
 """Loading days: one scan, every event in its day, and nothing written where nothing can be read."""
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -154,6 +156,15 @@ def test_a_table_over_several_pages_and_segments_is_loaded_whole(lab: Any, dynam
     assert progress == sorted(progress)
     assert progress[-1] == 97
     assert lab.ids(lab.window(1, 4)) == [f"{number:03}" for number in range(96)]
+
+
+def test_the_modules_that_definitions_need_load_without_the_heavy_libraries() -> None:
+    program = (
+        "import sys, report_pipeline.events.load, report_pipeline.dynamo\n"
+        "print([name for name in ('pyarrow', 'deltalake', 'botocore', 'duckdb', 'dagster') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 FIRST = date(1969, 12, 29)
