@@ -90,7 +90,7 @@ def visitors() -> Callable[..., pa.Table]:
         names = sorted(counts)
         return pa.table(
             {
-                "uuid": [f"uuid-of-{name}" for name in names],
+                "uuid": pa.array([f"uuid-of-{name}" for name in names], pa.string()),
                 "visitor": pa.array(names, pa.string()),
                 "n": pa.array([counts[name] for name in names], pa.int64()),
             }
