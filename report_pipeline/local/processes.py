@@ -98,7 +98,7 @@ def end_group(process: "subprocess.Popen[bytes]", bounds: Mapping[signal.Signals
 
 def _group_exists(process: "subprocess.Popen[bytes]") -> bool:
     """Whether anything of the group lives; the leader is reaped on the way."""
-    process.poll()
+    leads = process.poll() is None
     try:
         os.killpg(process.pid, 0)
     except ProcessLookupError:
@@ -106,4 +106,18 @@ def _group_exists(process: "subprocess.Popen[bytes]") -> bool:
     except PermissionError:
         # macOS answers so for a group of which only zombies are left.
         return False
-    return True
+    return leads or _has_living_member(process.pid)
+
+
+def _has_living_member(group: int) -> bool:
+    """Whether the group has more than zombies, which stay where the first process of a container reaps nobody."""
+    stats = list(Path("/proc").glob("[0-9]*/stat"))
+    for stat in stats:
+        try:
+            # After the name, which is in brackets and may hold anything: state, parent, group.
+            state, _, member_of, *_ = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(member_of) == group and state not in "ZX":
+            return True
+    return not stats
