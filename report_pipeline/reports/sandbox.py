@@ -1,7 +1,9 @@
 """The database that runs a report's SQL: DuckDB in memory, with everything shut that isn't needed.
 
-It has one table, `events`, and three functions: `window_start()`, `window_end()` (instants) and
-`window_zone()` (text). It can reach no file, no network and no extension, and nothing can change that.
+It has one table, `events`, and two functions of its own, `window_start()` and `window_end()`. The zone in
+which a window was asked for is no part of it, so rows cannot depend on that. It can reach no file, no
+network and no extension, and nothing can change that.
+
 One thread and a fixed zone make results repeatable: sums of doubles and `first(…)` depend on the order
 of rows, which with one thread is the order of the events.
 
@@ -39,7 +41,6 @@ _SETTINGS = (
 _MACROS = (
     "CREATE MACRO window_start() AS getvariable('report_window').window_start::TIMESTAMPTZ",
     "CREATE MACRO window_end() AS getvariable('report_window').window_end::TIMESTAMPTZ",
-    "CREATE MACRO window_zone() AS getvariable('report_window').window_zone::VARCHAR",
 )
 
 
@@ -117,7 +118,7 @@ class Sandbox:
         """Make `events` and the window what the next queries see."""
         self._connection.execute(
             f"SET VARIABLE report_window = {{'window_start': TIMESTAMPTZ '{window.start.isoformat()}',"
-            f" 'window_end': TIMESTAMPTZ '{window.end.isoformat()}', 'window_zone': '{window.zone}'}}"
+            f" 'window_end': TIMESTAMPTZ '{window.end.isoformat()}'}}"
         )
         self._connection.register("events", events)
 

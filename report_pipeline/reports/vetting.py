@@ -14,7 +14,7 @@ from typing import Any
 from report_pipeline.yaml_lines import nearest
 
 TABLE = "events"
-WINDOW_FUNCTIONS = ("window_start", "window_end", "window_zone")
+WINDOW_FUNCTIONS = ("window_start", "window_end")
 
 _TABLE_FUNCTIONS = {
     "generate_series",
