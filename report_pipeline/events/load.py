@@ -127,18 +127,15 @@ class _Sorter:
     def found(self) -> Found:
         """Everything that was kept, the events by time, then id, with their UTC day."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         self._flush_events()
         self._flush_bad()
         events = pa.Table.from_batches(self._event_batches, self._arrow)
         events = events.sort_by([(EVENT_TIME, "ascending"), (KEY, "ascending")])
-        # Rounded down first: a cast alone would round towards 1970.
-        days = pc.floor_temporal(events[EVENT_TIME], unit="day").cast(pa.date32())
         return Found(
             loaded_at=self.loaded_at,
             days=sorted(self.days),
-            events=events.append_column(pa.field("day", pa.date32()), days),
+            events=events.append_column(pa.field("day", pa.date32()), events[EVENT_TIME].cast(pa.date32())),
             rejected=self.rejected,
             quarantine=pa.Table.from_batches(self._bad_batches, quarantine.schema()),
         )

@@ -14,6 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 from report_pipeline.errors import CallerMistake, PermanentFailure, TransientFailure
 from report_pipeline.events import delta, snapshot
 from report_pipeline.events.archive import Archive
+from report_pipeline.events.ledger import Ledger
 from report_pipeline.events.load import _Sorter
 from report_pipeline.events.schema import EventSchema
 from report_pipeline.windows import Window
@@ -425,6 +426,26 @@ class TestTwoLoadsAtOnce:
         assert lab.ids(lab.window(1, 2)) == ["late", "early-2"]
         assert lab.archive.loads()[date(2019, 6, 1)].loaded_at == lab.now
         assert lab.archive.loads()[date(2019, 6, 2)].loaded_at == lab.now - timedelta(seconds=1)
+
+    def test_the_ledger_tells_of_the_load_whose_events_are_there_though_another_enters_last(
+        self, lab: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        record = Ledger.record
+
+        def inner_first(*given: Any) -> None:
+            monkeypatch.undo()
+            lab.put("b", lab.june(1))
+            lab.later(seconds=1)
+            lab.load(1)
+            record(*given)
+
+        lab.put("a", lab.june(1))
+        monkeypatch.setattr(Ledger, "record", inner_first)
+        result = lab.load(1, 2)
+        assert [(load.events, load.loaded_at) for load in result.days.values()] == [
+            (2, lab.now),
+            (0, lab.now - timedelta(seconds=1)),
+        ]
 
     def test_threads_that_load_overlapping_days_end_with_one_load_of_each_and_the_ledger_knows_which(
         self, lab: Any
