@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from report_pipeline.events.schema import EventSchema
 
+DAY = "day"
+"""The column that files are divided by, so no event's own column can have this name."""
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -119,10 +122,10 @@ class Layout:
     def _create_events(self, setup: Setup, *, replace: bool) -> None:
         import pyarrow as pa
 
-        _create(self.events_path, self.schema.arrow_schema().append(pa.field("day", pa.date32())), setup, replace)
+        _create(self.events_path, self.schema.arrow_schema().append(pa.field(DAY, pa.date32())), setup, replace)
 
 
 def _create(path: str, schema: "pa.Schema", setup: Setup, replace: bool) -> None:
     # Where another process was faster, the caller looks at what that one made.
     with suppress(delta.Overtaken):
-        delta.create_table(path, schema, partition_by="day", description=setup.description(), replace=replace)
+        delta.create_table(path, schema, partition_by=DAY, description=setup.description(), replace=replace)
