@@ -47,8 +47,8 @@ class Archive:
         for name, column in schema.columns.items():
             if name.lower() == DAY:
                 raise CallerMistake(
-                    f"The events table's column {name!r} cannot have this name: the archive divides files by `{DAY}`. In "
-                    f"events/defs.yaml give it another, with {{attribute: {column.attribute or name}}}."
+                    f"The events table's column {name!r} cannot have this name: the archive divides files by `{DAY}`. "
+                    f"In events/defs.yaml give it another, with {{attribute: {column.attribute or name}}}."
                 )
         self.uri = uri.rstrip("/")
         self.schema = schema
