@@ -3,10 +3,10 @@
 import fcntl
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from report_pipeline.errors import TransientFailure
 
@@ -73,11 +73,33 @@ class FileLock:
             self._descriptor = None
 
 
-def end_group(process: "subprocess.Popen[bytes]", bounds: Mapping[signal.Signals, float]) -> signal.Signals | None:
-    """End a child that leads a process group of its own, and all that is in the group.
+class Leader(Protocol):
+    """A process that leads a group of its own: a child of ours that was started with `start_new_session=True`."""
+
+    @property
+    def pid(self) -> int:
+        """Its number, which is the group's."""
+
+    def poll(self) -> int | None:
+        """Its exit code if it has ended; a child that has is reaped."""
+
+
+class Orphan:
+    """A group's leader that some process started which is gone; it is somebody else's to reap."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def poll(self) -> int | None:
+        """Nothing is known of its exit code."""
+        return None
+
+
+def end_group(process: Leader, bounds: Mapping[signal.Signals, float]) -> signal.Signals | None:
+    """End the leader of a process group, and all that is in the group.
 
     Args:
-        process: the child; it was started with `start_new_session=True`.
+        process: the leader.
         bounds: the signals to send in turn, each with the seconds to wait for the group to be gone.
 
     Returns:
@@ -96,7 +118,7 @@ def end_group(process: "subprocess.Popen[bytes]", bounds: Mapping[signal.Signals
     return last
 
 
-def _group_exists(process: "subprocess.Popen[bytes]") -> bool:
+def _group_exists(process: Leader) -> bool:
     """Whether anything of the group lives; the leader is reaped on the way."""
     leads = process.poll() is None
     try:

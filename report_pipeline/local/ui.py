@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from report_pipeline.errors import CallerMistake, PermanentFailure, TransientFailure
-from report_pipeline.local.processes import FileLock, child_environment, end_group
+from report_pipeline.local.processes import FileLock, Orphan, child_environment, end_group
 from report_pipeline.settings import PACKAGE, PREFIX, Settings
 
 START_SECONDS = 180.0
@@ -38,6 +38,8 @@ def ui_is_running(settings: Settings) -> bool:
 def only_one(settings: Settings) -> Iterator[None]:
     """Be the one process that serves this home: two daemons on one instance would run every schedule twice.
 
+    The UI of one that was killed is ended first.
+
     Raises:
         CallerMistake: another one is running, or the UI's port is taken.
     """
@@ -48,6 +50,7 @@ def only_one(settings: Settings) -> Iterator[None]:
                 f"The UI for {settings.home} is running already, started by another `make run`. End that one first,"
                 f" or set {PREFIX}HOME to another folder (and {PREFIX}UI_PORT to another port)."
             )
+        _end_orphan(settings)
         _check_port(settings)
         yield
     finally:
@@ -56,6 +59,29 @@ def only_one(settings: Settings) -> Iterator[None]:
 
 def _lock_file(settings: Settings) -> Path:
     return settings.home / "ui.lock"
+
+
+def _dagster_lock_file(settings: Settings) -> Path:
+    """The lock that `dagster dev` holds as long as it lives; its number stands in it."""
+    return settings.home / "dagster.lock"
+
+
+def _end_orphan(settings: Settings) -> None:
+    """End a `dagster dev` that runs though the process that watched it is gone."""
+    lock = FileLock(_dagster_lock_file(settings))
+    try:
+        if lock.try_acquire():
+            return
+        number = lock.path.read_text().strip()
+        if not number.isdigit():
+            raise TransientFailure(
+                f"A `dagster dev` of a `make run` that was killed still runs for {settings.home}."
+                f" End it (it has {lock.path} open), then try again."
+            )
+        # Its holder lives, so the number is still its own.
+        end_group(Orphan(int(number)), END_BOUNDS)
+    finally:
+        lock.close()
 
 
 def _check_port(settings: Settings) -> None:
@@ -86,7 +112,10 @@ class Ui:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
-        with self.log.open("ab") as output:
+        lock = FileLock(_dagster_lock_file(settings))
+        with self.log.open("ab") as output, closing(lock):
+            lock.acquire(5.0, "another `dagster dev` of this home")
+            lock.path.write_text("")
             self._read_from = output.tell()
             self._process = subprocess.Popen(  # noqa: S603  our own interpreter, with checked settings
                 [
@@ -105,9 +134,11 @@ class Ui:
                         f"{PREFIX}DEFS": str(settings.defs),
                     }
                 ),
+                pass_fds=(lock.descriptor,),
                 # A group of its own: Ctrl-C reaches us alone, and we end all of it in order.
                 start_new_session=True,
             )
+            lock.path.write_text(str(self._process.pid))
 
     def wait_until_it_answers(self) -> None:
         """Wait until the UI answers over HTTP.
