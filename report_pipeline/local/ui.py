@@ -68,6 +68,8 @@ def _dagster_lock_file(settings: Settings) -> Path:
 
 def _end_orphan(settings: Settings) -> None:
     """End a `dagster dev` that runs though the process that watched it is gone."""
+    if not _dagster_lock_file(settings).exists():
+        return
     lock = FileLock(_dagster_lock_file(settings))
     try:
         if lock.try_acquire():
