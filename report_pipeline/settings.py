@@ -5,6 +5,8 @@ variables and files (region, profile, credentials, endpoints) stay boto3's own; 
 variables are read here only to learn whether the user named an endpoint.
 """
 
+import logging
+import os
 from datetime import date
 from pathlib import Path
 
@@ -12,9 +14,12 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from report_pipeline.errors import CallerMistake
+from report_pipeline.instants import did_you_mean
 
 PACKAGE = Path(__file__).resolve().parent
 PREFIX = "REPORT_PIPELINE_"
+
+logger = logging.getLogger(__name__)
 
 
 class _AwsEndpoints(BaseSettings):
@@ -31,7 +36,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(
         default=Path(".local"),
-        description="Folder of all local state; relative to the checkout where there is one, else to the current folder.",
+        description="Folder of all local state; relative to the checkout, where there is none to the current folder.",
     )
     embedded: bool | None = Field(
         default=None,
@@ -44,7 +49,7 @@ class Settings(BaseSettings):
     reports_table: str = Field(
         default="reports", min_length=3, max_length=255, description="Name of the reports table."
     )
-    archive: str | None = Field(default=None, description="Folder of the archive. Unset: `archive` under home.")
+    archive: Path | None = Field(default=None, description="Folder of the archive. Unset: `archive` under home.")
     defs: Path = Field(default=PACKAGE / "defs", description="Folder of the events, report and schedule definitions.")
     events_start: date = Field(
         default=date(2015, 1, 1), description="First day (UTC) that the events asset shows as a partition."
@@ -64,10 +69,12 @@ class Settings(BaseSettings):
     ui_host: str = Field(default="127.0.0.1", description="Address that the Dagster UI listens on.")
     ui_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
 
-    @field_validator("home", "defs", mode="after")
+    @field_validator("home", "archive", "defs", mode="after")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
+    def _absolute(cls, path: Path | None) -> Path | None:
         """Resolve against the checkout where there is one, so that every working folder means the same state."""
+        if path is None:
+            return None
         checkout = PACKAGE.parent
         base = checkout if (checkout / "workspace.yaml").exists() else Path.cwd()
         return (base / path.expanduser()).resolve()
@@ -83,7 +90,7 @@ class Settings(BaseSettings):
     @property
     def archive_uri(self) -> str:
         """Where the archive lies: a folder's path."""
-        return self.archive or str(self.home / "archive")
+        return str(self.archive or self.home / "archive")
 
     @property
     def dagster_home(self) -> Path:
@@ -94,9 +101,12 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """Read the settings from the environment, `overrides` winning.
 
+    A variable of the prefix that is no setting, most likely a slip of the pen, is warned of.
+
     Raises:
         CallerMistake: a setting has a value it cannot have; the message names the variable.
     """
+    _warn_of_unknown()
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
@@ -106,3 +116,10 @@ def load_settings(**overrides: object) -> Settings:
             for problem in error.errors()
         )
         raise CallerMistake(f"A setting cannot be used. {problems}") from None
+
+
+def _warn_of_unknown() -> None:
+    known = [f"{PREFIX}{name}".upper() for name in Settings.model_fields]
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in known and not name.startswith(f"{PREFIX}TESTS_"):
+            logger.warning("%s is set and is no setting.%s", name, did_you_mean(name, known))

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from report_pipeline.errors import CallerMistake
-from report_pipeline.events.layout import DAY, Layout
+from report_pipeline.events.layout import Layout
 from report_pipeline.events.ledger import DayLoad, needed_since
 from report_pipeline.events.replace import Found, OpenLoad
 from report_pipeline.events.snapshot import Snapshot, files_by_day
@@ -36,20 +36,13 @@ class Archive:
         """`uri` is the folder's path, which need not exist; `schema` says what an item means.
 
         Raises:
-            CallerMistake: the path has characters that the Delta library cannot handle, or a column of the
-                schema has the name by which the archive divides its files.
+            CallerMistake: the path has characters that the Delta library cannot handle.
         """
         if match := UNUSABLE.search(uri):
             raise CallerMistake(
                 f"The archive cannot lie in {uri!r}: the Delta library does not find files where the path has "
                 f"{match[0]!r}. Name another folder in REPORT_PIPELINE_ARCHIVE, or move the project or its home."
             )
-        for name, column in schema.columns.items():
-            if name.lower() == DAY:
-                raise CallerMistake(
-                    f"The events table's column {name!r} cannot have this name: the archive divides files by `{DAY}`. "
-                    f"In events/defs.yaml give it another, with {{attribute: {column.attribute or name}}}."
-                )
         self.uri = uri.rstrip("/")
         self.schema = schema
         described = json.dumps([FORMAT, schema.model_dump(mode="json")])

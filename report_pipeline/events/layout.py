@@ -20,15 +20,13 @@ from typing import TYPE_CHECKING
 
 from report_pipeline.events import delta, quarantine
 from report_pipeline.events.ledger import DayLoad, Ledger
+from report_pipeline.events.schema import DAY
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
     from report_pipeline.events.schema import EventSchema
-
-DAY = "day"
-"""The column that files are divided by, so no event's own column can have this name."""
 
 
 @dataclass(frozen=True)

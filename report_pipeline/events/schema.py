@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 EVENT_TIME = "event_time"
 VISITOR = "visitor"
 ATTRIBUTES = "attributes"
-RESERVED = (KEY, EVENT_TIME, VISITOR, ATTRIBUTES)
-"""The columns that every archive has."""
+DAY = "day"
+RESERVED = (KEY, EVENT_TIME, VISITOR, ATTRIBUTES, DAY)
+"""The columns that every archive has; `day` divides its files, and SQL does not see it."""
 
 NUMBER_DIGITS, NUMBER_SCALE = 38, 9
 """A `number` column is decimal(38, 9): exact, with 29 digits before the point and 9 after it."""

@@ -182,12 +182,6 @@ def test_other_columns_make_every_day_unloaded_and_the_next_load_sets_up_anew(la
     assert list(lab.archive.loads()) == [date(2019, 6, 1)]
 
 
-def test_a_column_named_like_the_day_that_divides_files_is_refused(lab: Any) -> None:
-    schema = EventSchema.model_validate({"time": {"attribute": "created"}, "columns": {"Day": "string"}})
-    with pytest.raises(CallerMistake, match=r"'Day'.*\{attribute: Day\}"):
-        Archive(str(lab.folder / "archive"), schema)
-
-
 def test_columns_that_change_while_days_are_loaded_stop_that_load(lab: Any) -> None:
     lab.load(2)
     other = Archive(str(lab.folder / "archive"), EventSchema.model_validate({"time": {"attribute": "created"}}))

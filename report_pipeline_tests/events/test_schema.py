@@ -209,6 +209,7 @@ def test_the_shipped_definition_declares_what_the_sample_and_logs_hold() -> None
         ("  time:\n    attribute: x\n    format: iso\n", 5, "did you mean iso8601?"),
         ("  time: {attribute: x}\n  columns:\n    a: string\n    b: bolean\n", 6, "did you mean boolean?"),
         ("  time: {attribute: x}\n  columns:\n    event_time: string\n", 5, "the column event_time is always there"),
+        ("  time: {attribute: x}\n  columns:\n    Day: string\n", 5, "the column day is always there"),
         ("  time: {attribute: x}\n  columns:\n    a-b: string\n", 5, "a column's name is letters, digits and _"),
         ("  time: {attribute: x}\n  columns:\n    a: string\n    A: string\n", 4, "a and A are the same column in SQL"),
         ("  time: {attribute: x}\n  columns: [a]\n", 4, "should be a valid dictionary"),
