@@ -5,7 +5,7 @@ visible failing item and takes neither the other reports nor their schedules dow
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,11 +14,12 @@ import dagster as dg
 from dagster.components.core.component_tree import ComponentTree
 
 from report_pipeline.dagster.assets import broken_asset
+from report_pipeline.dagster.components import loading_with
 from report_pipeline.dagster.fires import is_valid_cron
 from report_pipeline.dagster.io_managers import ReportsIOManager
 from report_pipeline.dagster.sensors import retention_sensor
 from report_pipeline.pipeline import Pipeline
-from report_pipeline.reports.check import check_folder
+from report_pipeline.reports.check import EVENTS, check_folder
 from report_pipeline.reports.definition import folders as definition_folders
 from report_pipeline.settings import PACKAGE, Settings, load_settings
 
@@ -32,21 +33,19 @@ def build_defs(settings: Settings | None = None, resources: Mapping[str, Any] | 
     """
     settings = settings or load_settings()
     pipeline = Pipeline(settings)
-    with warnings.catch_warnings():
-        # Backfill policies and code references are beta in Dagster; the lock pins what was tested.
+    with warnings.catch_warnings(), loading_with(settings):
+        # Backfill policies are beta in Dagster; the lock pins what was tested.
         warnings.simplefilter("ignore", dg.BetaWarning)
         tree = _component_tree(settings.defs)
-        folders = definition_folders(settings.defs)
-        parts = _without_namesakes([_load(tree, folder) for folder in folders], folders)
-        return dg.Definitions.merge(
-            *parts,
-            dg.Definitions(
-                sensors=[retention_sensor()],
-                executor=dg.in_process_executor,
-                resources={"pipeline": pipeline, "reports": ReportsIOManager(pipeline), **(resources or {})},
-                component_tree=tree,
-            ),
+        common = dg.Definitions(
+            sensors=[retention_sensor()],
+            executor=dg.in_process_executor,
+            resources={"pipeline": pipeline, "reports": ReportsIOManager(pipeline), **(resources or {})},
+            component_tree=tree,
         )
+        # The reports stand on the events.
+        folders = sorted(definition_folders(settings.defs), key=lambda folder: folder.name != EVENTS)
+        return _fitting(common, {folder: _load(tree, folder) for folder in folders})
 
 
 @dg.definitions
@@ -58,31 +57,40 @@ def defs() -> dg.Definitions:
 def _load(tree: ComponentTree, folder: Path) -> dg.Definitions:
     """The definitions of one folder, or the item that says why there are none."""
     problems = [str(problem) for problem in check_folder(folder, is_valid_cron=is_valid_cron)]
-    if not problems:
+    if problems:
+        return _broken(folder, problems)
+    try:
+        return tree.build_defs_at_path(folder)
+    except Exception as error:  # noqa: BLE001  whatever a component of any package raises harms only itself
+        return _broken(folder, [f"{folder}: {error.__cause__ or error}"])
+
+
+def _fitting(common: dg.Definitions, parts: Mapping[Path, dg.Definitions]) -> dg.Definitions:
+    """Everything as one. A part that does not go with those before it, two having a name in common, is shown as broken.
+
+    Dagster would refuse them all, and every schedule would miss its ticks.
+    """
+    try:
+        return _valid([common, *parts.values()])
+    except Exception:  # noqa: BLE001  looked for below
+        kept = [common]
+    for folder, part in parts.items():
         try:
-            return tree.build_defs_at_path(folder)
-        except Exception as error:  # noqa: BLE001  whatever a component of any package raises harms only itself
-            problems = [f"{folder}: {error.__cause__ or error}"]
-    return dg.Definitions(assets=[broken_asset(folder.name, problems)])
-
-
-def _without_namesakes(parts: Iterable[dg.Definitions], folders: Iterable[Path]) -> list[dg.Definitions]:
-    """Two schedules of one name would take the whole location down: the later folder is shown as broken."""
-    seen: dict[str, str] = {}
-    kept = []
-    for part, folder in zip(parts, folders, strict=True):
-        names = [schedule.name for schedule in part.schedules or []]
-        problems = [
-            f"{folder / 'defs.yaml'}: the schedule {name} has the name of one in {seen[name]}; rename one of them"
-            for name in names
-            if name in seen
-        ]
-        if problems:
-            kept.append(dg.Definitions(assets=[broken_asset(folder.name, problems)]))
-            continue
-        seen |= dict.fromkeys(names, folder.name)
+            _valid([*kept, part])
+        except Exception as error:  # noqa: BLE001  as in _load
+            part = _broken(folder, [f"{folder}: it does not go with the other definitions: {error}"])
         kept.append(part)
-    return kept
+    return _valid(kept)
+
+
+def _valid(parts: list[dg.Definitions]) -> dg.Definitions:
+    merged = dg.Definitions.merge(*parts)
+    dg.Definitions.validate_loadable(merged)
+    return merged
+
+
+def _broken(folder: Path, problems: list[str]) -> dg.Definitions:
+    return dg.Definitions(assets=[broken_asset(folder.name, problems)])
 
 
 def _component_tree(folder: Path) -> ComponentTree:

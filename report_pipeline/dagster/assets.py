@@ -3,15 +3,18 @@
 Each is a few lines over `report_pipeline.events` and `report_pipeline.reports`.
 """
 
+import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import Field
 
 from report_pipeline.dagster.builds import Builds
 from report_pipeline.dagster.checks import check_results, check_specs
-from report_pipeline.dagster.failures import RETRIES, failures
+from report_pipeline.dagster.failures import step_failures
 from report_pipeline.dagster.metadata import built_metadata, definition_metadata
 from report_pipeline.dagster.partitions import (
     EVENTS_KEY,
@@ -20,11 +23,11 @@ from report_pipeline.dagster.partitions import (
     events_dependency,
     events_partitions,
 )
-from report_pipeline.errors import CallerMistake
+from report_pipeline.errors import CallerMistake, TransientFailure
 from report_pipeline.pipeline import Pipeline, Rooms
 from report_pipeline.reports.definition import CUSTOM
 from report_pipeline.settings import Settings
-from report_pipeline.windows import Cadence, Window
+from report_pipeline.windows import Cadence, Window, parse_window
 
 if TYPE_CHECKING:
     from report_pipeline.events.archive import DayLoad
@@ -35,8 +38,9 @@ if TYPE_CHECKING:
 class BuildConfig(dg.Config):
     """What the Launchpad offers for a report's run."""
 
-    reload_events: bool = False
-    """Read the window's days from the events table again, even if they are loaded."""
+    reload_events: bool = Field(
+        default=False, description="Read the window's days from the events table again, even if they are loaded."
+    )
 
 
 def events_asset(start: date) -> dg.AssetsDefinition:
@@ -51,7 +55,6 @@ def events_asset(start: date) -> dg.AssetsDefinition:
         partitions_def=events_partitions(start),
         # A load reads the whole table once, however many days it is for.
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=RETRIES,
         check_specs=[
             dg.AssetCheckSpec(
                 "nothing_quarantined",
@@ -63,14 +66,12 @@ def events_asset(start: date) -> dg.AssetsDefinition:
     def events(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Iterator[Any]:
         from report_pipeline.events.load import load_days
 
-        with failures(), pipeline.open() as rooms:
+        days = [date.fromisoformat(key) for key in context.partition_keys]
+        with step_failures(context.retry_number), pipeline.open() as rooms:
             result = load_days(
-                rooms.archive,
-                rooms.table,
-                [date.fromisoformat(key) for key in context.partition_keys],
-                segments=pipeline.settings.scan_segments,
-                clock=pipeline.clock,
+                rooms.archive, rooms.table, days, segments=pipeline.settings.scan_segments, clock=pipeline.clock
             )
+            _require_all(result, days)
         for day, load in result.days.items():
             context.add_asset_metadata(_day_metadata(load), partition_key=day.isoformat())
         context.log.info(_load_summary(result))
@@ -106,7 +107,6 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
         deps=[events_dependency(cadence)],
         backfill_policy=dg.BackfillPolicy.multi_run(settings.windows_per_run),
         io_manager_key="reports",
-        retry_policy=RETRIES,
         check_specs=check_specs(key, conserves=definition.conserves),
     )
     def report(
@@ -114,24 +114,27 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
     ) -> Iterator[Any]:
         from report_pipeline.reports.build import Builder
 
-        with failures():
+        with step_failures(context.retry_number):
             windows = {
                 partition: cadence.window(partition) if cadence else custom_window(partition, definition.zone)
                 for partition in context.partition_keys
             }
             with pipeline.open() as rooms:
+                began = pipeline.clock()
                 _load_days(context, config, pipeline, windows, rooms)
-                with Builder(definition, rooms.archive.snapshot()) as builder:
+                with Builder(definition, rooms.archive.snapshot(began)) as builder:
                     builds = Builds(
                         report=definition.name,
+                        conserves=definition.conserves,
                         windows=windows,
                         compute=lambda window: builder.build(window, now=pipeline.clock()),
                         on_published=lambda partition, built, receipt: context.add_asset_metadata(
-                            built_metadata(built, receipt, rooms.aws, settings.reports_table), partition_key=partition
+                            built_metadata(built, receipt, rooms.table.client, pipeline.settings.reports_table),
+                            partition_key=partition,
                         ),
                     )
                     yield dg.Output(builds)
-                yield from check_results(key, builds, conserves=definition.conserves)
+                yield from check_results(key, builds)
 
     return report
 
@@ -141,7 +144,7 @@ def broken_asset(name: str, problems: Sequence[str]) -> dg.AssetsDefinition:
     reason = "\n".join(problems)
 
     @dg.asset(
-        key=dg.AssetKey([name, "broken"]),
+        key=dg.AssetKey([_plain(name), "broken"]),
         description=f"**This definition is broken and was not loaded.**\n\n```\n{reason}\n```\n\n"
         "Mend it, run `report-pipeline check`, and reload the code location.",
         group_name="broken",
@@ -153,14 +156,18 @@ def broken_asset(name: str, problems: Sequence[str]) -> dg.AssetsDefinition:
     return broken
 
 
+def _plain(name: str) -> str:
+    """A folder's name as Dagster takes it: without other characters than letters, digits and _, still its own."""
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return plain if plain == name else f"{plain}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
 def custom_window(key: str, zone: str) -> Window:
     """The window of a custom partition's key, which a person may have typed.
 
     Raises:
         CallerMistake: the key is no ISO 8601 interval, or not the UTC form that identifies the window.
     """
-    from report_pipeline.windows import parse_window
-
     window = parse_window(key, zone)
     if window.key != key:
         raise CallerMistake(
@@ -180,17 +187,29 @@ def _load_days(
     """Load what the windows need and is missing, and record it as partitions of `events`."""
     from report_pipeline.events.load import ensure_loaded, load_days
 
-    options = {"segments": pipeline.settings.scan_segments, "clock": pipeline.clock}
+    loaded: LoadResult | None
+    segments, clock = pipeline.settings.scan_segments, pipeline.clock
     if config.reload_events:
         days = sorted({day for window in windows.values() for day in window.days()})
-        loaded = load_days(rooms.archive, rooms.table, days, **options)
+        loaded = load_days(rooms.archive, rooms.table, days, segments=segments, clock=clock)
+        _require_all(loaded, days)
     else:
-        loaded = ensure_loaded(rooms.archive, rooms.table, list(windows.values()), **options)
+        loaded = ensure_loaded(rooms.archive, rooms.table, list(windows.values()), segments=segments, clock=clock)
     if loaded is None:
         return
     context.log.info(_load_summary(loaded))
     for day, load in loaded.days.items():
         context.log_event(dg.AssetMaterialization(EVENTS_KEY, partition=day.isoformat(), metadata=_day_metadata(load)))
+
+
+def _require_all(result: "LoadResult", days: Sequence[date]) -> None:
+    """Days that are filled while they are loaded do not count as loaded, and must not be recorded as such."""
+    absent = [str(day) for day in days if day not in result.days]
+    if absent:
+        raise TransientFailure(
+            f"The days {', '.join(absent[:10])} of the events table were being filled while they were loaded."
+            " Materialise them again when that is over."
+        )
 
 
 def _day_metadata(load: "DayLoad") -> dict[str, Any]:

@@ -34,12 +34,14 @@ class Builds:
 
     Args:
         report: the report's name.
+        conserves: the definition's column whose sum, or "rows" whose number, is that of the events read.
         windows: partition key to window, in the order in which they are computed.
         compute: computes one window; raises PipelineError where that window cannot be built.
         on_published: told about each window that has been published, with its partition key.
     """
 
     report: str
+    conserves: str | None
     windows: Mapping[str, Window]
     compute: Callable[[Window], "BuiltReport"]
     on_published: Callable[[str, "BuiltReport", "Receipt"], None]

@@ -1,7 +1,6 @@
 """The checks of report assets: one result a run, which names the windows that fail."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import dagster as dg
 
@@ -33,10 +32,10 @@ def check_specs(asset: dg.AssetKey, *, conserves: str | None) -> list[dg.AssetCh
     return specs
 
 
-def check_results(asset: dg.AssetKey, builds: Builds, *, conserves: str | None) -> Iterator[dg.AssetCheckResult]:
-    """The results after every window of a run has been published."""
+def check_results(asset: dg.AssetKey, builds: Builds) -> Iterator[dg.AssetCheckResult]:
+    """The results over the windows of a run that have been published, and over those that broke a check."""
     outcomes = builds.outcomes
-    if conserves is not None:
+    if builds.conserves is not None:
         wrong = {key: o for key, o in outcomes.items() if o.interactions != o.events_read}
         yield dg.AssetCheckResult(
             asset_key=asset,
@@ -48,29 +47,27 @@ def check_results(asset: dg.AssetKey, builds: Builds, *, conserves: str | None) 
             or "The interactions add up to the events read.",
             metadata={"windows checked": len(outcomes), "events read": sum(o.events_read for o in outcomes.values())},
         )
+    twice = {key: error for key, error in builds.failures.items() if isinstance(error, DuplicateKey)}
     yield dg.AssetCheckResult(
         asset_key=asset,
         check_name=KEYS,
-        passed=True,
-        description="Every row key is there once.",
-        metadata={"windows checked": len(outcomes), "rows": sum(o.rows for o in outcomes.values())},
+        passed=not twice,
+        description=_named(f"{key}: {error}" for key, error in twice.items()) or "Every row key is there once.",
+        metadata={
+            "windows checked": len(outcomes) + len(twice),
+            "rows": sum(o.rows for o in outcomes.values()),
+        },
     )
     yield _quarantine_result(asset, outcomes)
 
 
-def failed_checks(context: dg.OutputContext, builds: Builds) -> Iterator[Any]:
-    """The events of checks that are known to fail when a run fails because of some windows."""
-    twice = {key: error for key, error in builds.failures.items() if isinstance(error, DuplicateKey)}
-    if not twice:
+def check_events(context: dg.OutputContext, builds: Builds) -> Iterator[dg.DagsterEvent]:
+    """The results as events, for a run that fails because of some windows: one that fails yields none itself."""
+    if not builds.outcomes and not any(isinstance(error, DuplicateKey) for error in builds.failures.values()):
         return
-    evaluation = dg.AssetCheckEvaluation(
-        asset_key=context.asset_key,
-        check_name=KEYS,
-        passed=False,
-        description=_named(f"{key}: {error}" for key, error in twice.items()),
-        metadata={"windows that fail": dg.MetadataValue.int(len(twice))},
-    )
-    yield dg.DagsterEvent.asset_check_evaluation(context.step_context, evaluation)
+    for result in check_results(context.asset_key, builds):
+        evaluation = result.to_asset_check_evaluation(context.step_context)
+        yield dg.DagsterEvent.asset_check_evaluation(context.step_context, evaluation)
 
 
 def _quarantine_result(asset: dg.AssetKey, outcomes: dict[str, Outcome]) -> dg.AssetCheckResult:

@@ -3,6 +3,9 @@
 `dg` scaffolds, lists and documents them. What the YAML may say is defined by the domain's models.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +16,22 @@ from report_pipeline.dagster.schedules import report_job, report_schedule
 from report_pipeline.events.schema import EventSchema
 from report_pipeline.reports.definition import CUSTOM, ReportAttributes, ReportDefinition, load_report
 from report_pipeline.settings import Settings, load_settings
+
+_loading_with: ContextVar[Settings | None] = ContextVar("_loading_with", default=None)
+
+
+@contextmanager
+def loading_with(settings: Settings) -> Iterator[None]:
+    """Have the components that are loaded inside take these settings: Dagster makes them, and hands none on."""
+    token = _loading_with.set(settings)
+    try:
+        yield
+    finally:
+        _loading_with.reset(token)
+
+
+def _settings() -> Settings:
+    return _loading_with.get() or load_settings()
 
 
 class EventsComponent(dg.Component):
@@ -34,7 +53,7 @@ class EventsComponent(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The asset `events`."""
-        return dg.Definitions(assets=[events_asset(load_settings().events_start)])
+        return dg.Definitions(assets=[events_asset(_settings().events_start)])
 
 
 class ReportComponent(dg.Component):
@@ -55,7 +74,7 @@ class ReportComponent(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """An asset and a job for each cadence and for custom windows, and the schedules."""
-        return report_definitions(self.definition, load_settings())
+        return report_definitions(self.definition, _settings())
 
 
 def report_definitions(definition: ReportDefinition, settings: Settings) -> dg.Definitions:

@@ -1,4 +1,8 @@
-"""The domain's errors as Dagster failures: those that no retry can mend say so to Dagster."""
+"""The domain's errors as Dagster's: what a retry may mend is tried again, everything else fails at once.
+
+There is no retry policy on assets: under one, Dagster repeats a step that was interrupted, so that ending
+a run by Ctrl-C or in the UI would only begin it again.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +15,30 @@ from report_pipeline.errors import PipelineError, TransientFailure
 RETRIES = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 
-def as_failure(error: PipelineError, prefix: str = "") -> dg.Failure:
-    """The failure that shows `error`'s message in the UI; retried only when the error may pass."""
-    return dg.Failure(description=f"{prefix}{error}", allow_retries=isinstance(error, TransientFailure))
-
-
 @contextmanager
 def failures() -> Iterator[None]:
-    """Turn the domain's errors into Dagster failures without a traceback of ours in front."""
+    """Turn the domain's errors into Dagster failures that say just what the error says."""
     try:
         yield
     except PipelineError as error:
-        raise as_failure(error) from error
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+@contextmanager
+def step_failures(attempts: int) -> Iterator[None]:
+    """As `failures`, in a step: one that may pass has the step begin again, up to `RETRIES.max_retries` times.
+
+    Args:
+        attempts: how often the step has been tried before.
+    """
+    try:
+        yield
+    except TransientFailure as error:
+        raise again(attempts) from dg.Failure(str(error))
+    except PipelineError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def again(attempts: int) -> dg.RetryRequested:
+    """To be raised from the failure that the UI shows when no attempt is left."""
+    return dg.RetryRequested(RETRIES.max_retries, RETRIES.calculate_delay(attempts + 1))

@@ -4,24 +4,25 @@ What belongs here: handing built windows to the report store, and current rows t
 How rows are laid out and made current is the store's business (`report_pipeline.reports.store`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from report_pipeline.dagster.builds import Builds
-from report_pipeline.dagster.checks import failed_checks
-from report_pipeline.dagster.failures import as_failure, failures
+from report_pipeline.dagster.checks import check_events
+from report_pipeline.dagster.failures import again, failures, step_failures
 from report_pipeline.dagster.partitions import window_of
 from report_pipeline.errors import PipelineError, TransientFailure
 from report_pipeline.pipeline import Pipeline
+from report_pipeline.windows import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from report_pipeline.reports.build import BuiltReport
-    from report_pipeline.reports.store import Receipt, ReportStore
+    from report_pipeline.reports.store import Head, Receipt, ReportStore, Unknown
 
 # Publishing waits for the network, computing for the processor; a few in flight hide the one behind the other.
 _IN_FLIGHT = 4
@@ -44,15 +45,17 @@ class ReportsIOManager(dg.IOManager):
         """Publish every window of `obj`.
 
         Raises:
-            Failure: `obj` is no `Builds`, or windows failed; retried only if all failures may pass.
+            Failure: `obj` is no `Builds`, or windows failed.
+            RetryRequested: windows failed, and all of these failures may pass.
         """
         if not isinstance(obj, Builds):
             raise dg.Failure(
-                description=f"The reports IO manager stores what report assets build, not a {type(obj).__name__}."
-                f" Give the asset {context.get_asset_identifier()} an IO manager of its own.",
+                description=f"The reports IO manager stores what report assets build, not this {type(obj).__name__}."
+                f" Give the asset {context.asset_key.to_user_string()} an IO manager of its own.",
                 allow_retries=False,
             )
-        with failures(), self._pipeline.open_store() as store:
+        attempts = context.step_context.previous_attempt_count
+        with step_failures(attempts), self._pipeline.open_store() as store:
             self._publish_all(store, obj, context.run_id)
         if not obj.failures:
             return
@@ -61,7 +64,10 @@ class ReportsIOManager(dg.IOManager):
             materialization = dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata)
             # Dagster drops materialisations that a failing handle_output yields, but not their events.
             yield dg.DagsterEvent.asset_materialization(context.step_context, materialization)
-        yield from failed_checks(context, obj)
+        yield from check_events(context, obj)
+        if all(isinstance(error, TransientFailure) for error in obj.failures.values()):
+            # The step begins again and computes anew; what is published already is found to be the same.
+            raise again(attempts) from _failure(obj)
         raise _failure(obj)
 
     def load_input(self, context: dg.InputContext) -> "pa.Table":
@@ -87,7 +93,7 @@ class ReportsIOManager(dg.IOManager):
         return pa.concat_tables(tables, promote_options="permissive")
 
     def _publish_all(self, store: "ReportStore", builds: Builds, run_id: str) -> None:
-        heads = {head.window.key: head for head in store.heads(builds.report, _span(builds))}
+        heads = _heads(store, builds)
         pending: dict[Future[Receipt], tuple[str, BuiltReport]] = {}
 
         def collect(return_when: str) -> None:
@@ -101,7 +107,7 @@ class ReportsIOManager(dg.IOManager):
 
         with ThreadPoolExecutor(max_workers=_IN_FLIGHT, thread_name_prefix="publish") as pool:
             for key, built in builds:
-                head = heads.get(built.window.key)
+                head = heads(built.window)
                 pending[pool.submit(store.publish, built, run_id=run_id, head=head)] = (key, built)
                 if len(pending) >= _IN_FLIGHT:
                     collect(FIRST_COMPLETED)
@@ -109,22 +115,27 @@ class ReportsIOManager(dg.IOManager):
                 collect("ALL_COMPLETED")
 
 
-def _span(builds: Builds) -> Any:
-    from report_pipeline.windows import Window
+def _heads(store: "ReportStore", builds: Builds) -> "Callable[[Window], Head | Unknown | None]":
+    """The current heads: those of a range read at once, a single one left to `publish`."""
+    from report_pipeline.reports.store import UNKNOWN
 
     windows = builds.windows.values()
-    return Window(min(w.start for w in windows), max(w.end for w in windows))
+    if len(windows) == 1:
+        return lambda window: UNKNOWN
+    span = Window(min(window.start for window in windows), max(window.end for window in windows))
+    heads = {head.window: head for head in store.heads(builds.report, span)}
+    return heads.get
 
 
 def _failure(builds: Builds) -> dg.Failure:
     total = len(builds.windows)
     if total == 1:
-        return as_failure(next(iter(builds.failures.values())))
+        return dg.Failure(str(next(iter(builds.failures.values()))), allow_retries=False)
     shown = [f"{key}: {error}" for key, error in list(builds.failures.items())[:10]]
     more = len(builds.failures) - len(shown)
     return dg.Failure(
         description=f"{len(builds.failures)} of {total} windows of {builds.report} failed, the others are published.\n"
         + "\n".join(shown)
         + (f"\nand {more} more." if more else ""),
-        allow_retries=all(isinstance(error, TransientFailure) for error in builds.failures.values()),
+        allow_retries=False,
     )

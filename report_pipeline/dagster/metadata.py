@@ -1,20 +1,22 @@
 """What the UI shows of a report: its columns, counts, window, a preview and where the rows lie."""
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode, urlsplit
 
 import dagster as dg
 
+from report_pipeline.reports.columns import UUID
+
 if TYPE_CHECKING:
-    from report_pipeline.aws import Aws
     from report_pipeline.reports.build import BuiltReport
     from report_pipeline.reports.definition import ReportDefinition
     from report_pipeline.reports.store import Receipt
 
 PREVIEW_ROWS = 5
 _PREVIEW_CELL = 60
+_UUID_SAYS = "The same whenever the same row of the same report is built."
+_LINK = re.compile(r"https?://|www\.|@", re.IGNORECASE)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|<>~&$-])")
 
 
@@ -27,20 +29,19 @@ def definition_metadata(definition: "ReportDefinition", reports_table: str) -> d
         "definition version": definition.version,
     }
     if definition.columns:
-        metadata["dagster/column_schema"] = dg.TableSchema(
-            columns=[
-                dg.TableColumn(name, type=column.type or "unknown", description=column.description)
-                for name, column in definition.columns.items()
-            ]
-        )
+        types = {name: column.type or "unknown" for name, column in definition.columns.items()}
+        metadata["dagster/column_schema"] = _column_schema({UUID: "string", **types}, definition)
     return metadata
 
 
-def built_metadata(built: "BuiltReport", receipt: "Receipt", aws: "Aws", table: str) -> dict[str, Any]:
-    """What the materialisation of one window shows; numbers are plotted over the partitions."""
+def built_metadata(built: "BuiltReport", receipt: "Receipt", client: Any, table: str) -> dict[str, Any]:
+    """What the materialisation of one window shows; numbers are plotted over the partitions.
+
+    `client` is the one of boto3 that reached the reports table: it knows the endpoint and the region.
+    """
     head = receipt.head
-    local = built.window.to_dict()
-    return {
+    times = built.window.to_dict()
+    metadata: dict[str, Any] = {
         "dagster/partition_row_count": built.rows.num_rows,
         "events read": built.events_read,
         "quarantined": built.rejected,
@@ -48,24 +49,35 @@ def built_metadata(built: "BuiltReport", receipt: "Receipt", aws: "Aws", table: 
         "revision": head.revision,
         "rows written": receipt.rows_written,
         "content": "new content" if receipt.changed else "unchanged, nothing written",
-        "window (UTC)": f"{local['start']} to {local['end']}",
-        f"window ({built.window.zone})": f"{local['start_local']} to {local['end_local']}",
+        "window (UTC)": f"{times['start']} to {times['end']}",
         "built at": head.built_at.isoformat(),
         "definition version": head.definition_version,
-        "rows lie in": _where(built, aws, table),
+        "rows lie in": _where(built, client, table),
         "preview": dg.MetadataValue.md(preview(built.rows)),
     }
+    if built.window.zone != "UTC":
+        metadata[f"window ({built.window.zone})"] = f"{times['start_local']} to {times['end_local']}"
+    columns = dict(head.columns)
+    if not columns.keys() <= {UUID, *built.definition.columns}:
+        metadata["dagster/column_schema"] = _column_schema(columns, built.definition)
+    return metadata
 
 
-def _where(built: "BuiltReport", aws: "Aws", table: str) -> dg.MetadataValue:
-    """A link into the AWS console, or for another endpoint the words to find the head by."""
-    partition = f"head#{built.definition.name}"
-    if aws.endpoint_url is None and aws.region:
+def _column_schema(types: dict[str, str], definition: "ReportDefinition") -> dg.TableSchema:
+    said = {UUID: _UUID_SAYS} | {name: column.description for name, column in definition.columns.items()}
+    return dg.TableSchema([dg.TableColumn(name, type, said.get(name, "")) for name, type in types.items()])
+
+
+def _where(built: "BuiltReport", client: Any, table: str) -> dg.MetadataValue:
+    """A link to the head in the AWS console, or for another endpoint the words to find it by."""
+    partition, endpoint, region = f"head#{built.definition.name}", client.meta.endpoint_url, client.meta.region_name
+    if urlsplit(endpoint).hostname == f"dynamodb.{region}.amazonaws.com":
+        item = {"itemMode": "2", "pk": partition, "sk": built.window.key, "table": table}
         return dg.MetadataValue.url(
-            f"https://{aws.region}.console.aws.amazon.com/dynamodbv2/home?region={aws.region}"
-            f"#item-explorer?table={quote(table)}&pk={quote(partition, safe='')}&sk={quote(built.window.key, safe='')}"
+            f"https://{region}.console.aws.amazon.com/dynamodbv2/home?region={region}"
+            f"#edit-item?{urlencode(item, quote_via=quote)}&route=ROUTE_ITEM_EXPLORER"
         )
-    return dg.MetadataValue.text(f'{aws.endpoint_url} table {table}, pk "{partition}", sk "{built.window.key}"')
+    return dg.MetadataValue.text(f'{endpoint} table {table}, pk "{partition}", sk "{built.window.key}"')
 
 
 def preview(rows: Any, limit: int = PREVIEW_ROWS) -> str:
@@ -84,6 +96,11 @@ def preview(rows: Any, limit: int = PREVIEW_ROWS) -> str:
     return "\n".join(lines)
 
 
+def _code(text: str) -> str:
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}".replace("|", "\\|")
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
@@ -91,9 +108,7 @@ def _cell(value: object) -> str:
     text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     if len(text) > _PREVIEW_CELL:
         text = text[: _PREVIEW_CELL - 1] + "…"
+    if _LINK.search(text):
+        # Markdown makes links of bare addresses, escaped or not, everywhere but in code.
+        return _code(text)
     return _MARKDOWN.sub(r"\\\1", text).replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")
-
-
-def counts(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values of materialisation metadata, for printing."""
-    return {name: getattr(value, "value", value) for name, value in metadata.items()}

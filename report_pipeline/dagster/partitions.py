@@ -4,7 +4,7 @@ A report's windows are named here by Dagster's keys and elsewhere by `Window`; t
 place where the two meet.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -18,8 +18,8 @@ EVENTS_KEY = dg.AssetKey("events")
 
 
 def job_name(report: str, cadence: str) -> str:
-    """The job that builds one asset of a report."""
-    return f"build_{report}_{cadence}"
+    """The job that builds one asset of a report. A report's name holds no two underscores, so no two share one."""
+    return f"build_{report}__{cadence}"
 
 
 def events_partitions(start: date) -> dg.DailyPartitionsDefinition:
@@ -57,10 +57,12 @@ def events_dependency(cadence: Cadence | None) -> dg.AssetDep:
     """The edge from `events`: by time where both are in UTC, else lineage alone.
 
     Dagster maps neither windows of two zones nor dynamic partitions to time; a mapping to no partition
-    draws the edge without making a backfill of `events` target every report.
+    draws the edge without making a backfill of `events` target every report. A window of a day that has
+    not ended, or of one before the first day shown, loads what it needs itself: no partition has to exist.
     """
     if cadence is not None and cadence.zone == "UTC":
-        return dg.AssetDep(EVENTS_KEY, partition_mapping=dg.TimeWindowPartitionMapping())
+        by_time = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+        return dg.AssetDep(EVENTS_KEY, partition_mapping=by_time)
     return dg.AssetDep(EVENTS_KEY, partition_mapping=dg.SpecificPartitionsPartitionMapping([]))
 
 
@@ -78,6 +80,12 @@ def window_of(partitions: dg.PartitionsDefinition, key: str) -> Window:
 
 def _utc(instant: datetime) -> datetime:
     return datetime.fromtimestamp(instant.timestamp(), UTC)
+
+
+def keys_around(cadence: Cadence, windows: Collection[Window]) -> list[str]:
+    """The keys of a cadence from the first of `windows` to the last, in order: a range runs through them so."""
+    span = Window(min(window.start for window in windows), max(window.end for window in windows))
+    return [cadence.partition_key(window) for window in cadence.windows(span)]
 
 
 def range_tags(keys: Sequence[str]) -> dict[str, str]:

@@ -1,16 +1,28 @@
 """A report's run in this process: what the command line's `build` does is what a run from the UI does."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.execution.plan.objects import ErrorSource
 
-from report_pipeline.dagster.partitions import REPORT_TAG, dynamic_name, job_name, range_tags
+from report_pipeline.dagster.assets import custom_window
+from report_pipeline.dagster.partitions import REPORT_TAG, dynamic_name, job_name, keys_around, range_tags
 from report_pipeline.definitions import build_defs
 from report_pipeline.errors import CallerMistake, PermanentFailure, PipelineError
+from report_pipeline.instants import did_you_mean
 from report_pipeline.local.dagster_home import prepare_dagster_home
-from report_pipeline.reports.definition import CUSTOM
+from report_pipeline.reports.definition import CUSTOM, Broken, load_reports
+from report_pipeline.schedules.reconcile import group
 from report_pipeline.settings import Settings
+from report_pipeline.yaml_lines import BrokenYaml
+
+if TYPE_CHECKING:
+    from dagster_shared.error import SerializableErrorInfo
+
+    from report_pipeline.reports.definition import ReportDefinition
+
+_NOT_PRINTED = {"preview", "dagster/column_schema"}
 
 
 def build_partition(
@@ -36,32 +48,40 @@ def build_partition(
 def build_range(
     settings: Settings, report: str, cadence: str, partition_keys: Sequence[str], *, reload: bool = False
 ) -> list[dict[str, Any]]:
-    """Build neighbouring windows of a report in one run; as `build_partition`, one result for each window."""
-    definitions = build_defs(settings)
+    """Build windows of a report, one result for each; as `build_partition`.
+
+    Neighbouring partitions share a run, up to the setting `windows_per_run`. A run that fails ends it.
+    """
+    order = _order(_definition(settings, report), cadence, partition_keys)
+    job = build_defs(settings).resolve_job_def(job_name(report, cadence))
     prepare_dagster_home(settings)
-    job = _job(definitions, report, cadence)
-    asset = dg.AssetKey([report, cadence])
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         if cadence == CUSTOM:
             instance.add_dynamic_partitions(dynamic_name(report), list(partition_keys))
-        known = job.partitions_def
-        if isinstance(known, dg.TimeWindowPartitionsDefinition):
-            for key in partition_keys:
-                if not known.has_partition_key(key):
-                    raise CallerMistake(_unknown_partition(known, report, cadence, key))
-        single = len(partition_keys) == 1
-        result = job.execute_in_process(
-            instance=instance,
-            partition_key=partition_keys[0] if single else None,
-            tags={REPORT_TAG: report, **({} if single else range_tags(partition_keys))},
-            run_config={
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                "ops": {asset.to_python_identifier(): {"config": {"reload_events": reload}}},
-            },
-            raise_on_error=False,
-        )
-        if not result.success:
-            raise _error(result)
+            order = list(instance.get_dynamic_partitions(dynamic_name(report)))
+        else:
+            _check_ended(job, report, cadence, partition_keys)
+        groups = group(partition_keys, order, settings.windows_per_run)
+        return [built for keys in groups for built in _run(job, instance, report, cadence, keys, reload)]
+
+
+def _run(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, report: str, cadence: str, keys: Sequence[str], reload: bool
+) -> list[dict[str, Any]]:
+    asset = dg.AssetKey([report, cadence])
+    single = len(keys) == 1
+    result = job.execute_in_process(
+        instance=instance,
+        partition_key=keys[0] if single else None,
+        tags={REPORT_TAG: report, **({} if single else range_tags(keys))},
+        run_config={
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            "ops": {asset.to_python_identifier(): {"config": {"reload_events": reload}}},
+        },
+        raise_on_error=False,
+    )
+    if not result.success:
+        raise _error(result)
     return [
         {
             "report": report,
@@ -75,25 +95,33 @@ def build_range(
     ]
 
 
-_NOT_PRINTED = {"preview"}
+def _definition(settings: Settings, report: str) -> "ReportDefinition":
+    reports = load_reports(settings.defs)
+    found = reports.get(report)
+    if found is None:
+        known = ", ".join(sorted(reports)) or "none"
+        raise CallerMistake(f"There is no report {report!r}.{did_you_mean(report, reports)} Reports: {known}.")
+    if isinstance(found, Broken):
+        raise BrokenYaml(found.problems)
+    return found
 
 
-def _job(definitions: dg.Definitions, report: str, cadence: str) -> dg.JobDefinition:
-    try:
-        return definitions.resolve_job_def(job_name(report, cadence))
-    except dg.DagsterInvariantViolationError:
-        raise CallerMistake(
-            f"There is no asset {report}/{cadence}: the report is unknown, has no such cadence, or its definition is"
-            " broken. `report-pipeline list` shows what there is and `report-pipeline check` what is broken."
-        ) from None
+def _order(definition: "ReportDefinition", cadence: str, partition_keys: Sequence[str]) -> list[str]:
+    """The partitions' keys, checked, with those between them."""
+    if cadence == CUSTOM:
+        return [custom_window(key, definition.zone).key for key in partition_keys]
+    found = definition.cadence(cadence)
+    return keys_around(found, [found.window(key) for key in partition_keys])
 
 
-def _unknown_partition(known: dg.TimeWindowPartitionsDefinition, report: str, cadence: str, key: str) -> str:
-    first, last = known.get_first_partition_key(), known.get_last_partition_key()
-    return (
-        f"{report}/{cadence} has no partition {key!r}: its partitions go from {first!r} to {last!r},"
-        " the last window that has ended."
-    )
+def _check_ended(job: dg.JobDefinition, report: str, cadence: str, partition_keys: Sequence[str]) -> None:
+    known = job.partitions_def
+    assert known is not None
+    for key in partition_keys:
+        if not known.has_partition_key(key):
+            last = known.get_last_partition_key()
+            ended = f"the last that has is {last!r}" if last else "none of its windows has"
+            raise CallerMistake(f"The window {key!r} of {report}/{cadence} has not ended yet: {ended}.")
 
 
 def _error(result: dg.ExecuteInProcessResult) -> PipelineError:
@@ -101,8 +129,15 @@ def _error(result: dg.ExecuteInProcessResult) -> PipelineError:
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
+            if data.error_source is ErrorSource.INTERRUPT:
+                raise KeyboardInterrupt
             if data.user_failure_data is not None and data.user_failure_data.description:
                 return PermanentFailure(data.user_failure_data.description)
-            message = data.error.message.strip() if data.error else "no reason was recorded"
-            return PermanentFailure(f"The run {result.run_id} failed: {message}")
+            return PermanentFailure(f"The run {result.run_id} failed: {_innermost(data.error)}")
     return PermanentFailure(f"The run {result.run_id} failed before its first step; see it in the Dagster UI.")
+
+
+def _innermost(error: "SerializableErrorInfo | None") -> str:
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error else "no reason was recorded"

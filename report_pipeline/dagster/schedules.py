@@ -4,7 +4,7 @@ When a schedule fires and which windows it wants is the domain's business (`repo
 here its wishes become run requests.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,8 @@ import dagster as dg
 
 from report_pipeline.dagster.failures import failures
 from report_pipeline.dagster.fires import dagster_fires
-from report_pipeline.dagster.in_flight import keys_in_flight, unfinished_runs
-from report_pipeline.dagster.partitions import REPORT_TAG, dynamic_name, job_name, range_tags
+from report_pipeline.dagster.in_flight import keys_of_backfills, keys_of_runs, unfinished_runs
+from report_pipeline.dagster.partitions import REPORT_TAG, dynamic_name, job_name, keys_around, range_tags
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.definition import CUSTOM
 from report_pipeline.schedules.reconcile import group, limit, missing
@@ -53,39 +53,34 @@ def report_schedule(spec: "ScheduleSpec", definition: "ReportDefinition") -> dg.
         context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> list[dg.RunRequest] | dg.SkipReason:
         scheduled = context.scheduled_execution_time.astimezone(UTC)
-        wanted = missing(spec, scheduled, fires=dagster_fires, published=(), in_flight=())
-        if cadence:
-            wanted = [window for window in wanted if cadence.matches(window)]
+        due = missing(spec, scheduled, fires=dagster_fires, published=(), in_flight=())
+        wanted = {_key(cadence, window): window for window in due if cadence is None or cadence.matches(window)}
         if not wanted:
             return dg.SkipReason("No window is due yet.")
-        span = Window(wanted[0].start, max(window.end for window in wanted))
-        order = _order(context.instance, definition.name, cadence, span)
-        runs = unfinished_runs(context.instance, asset, job_name(*asset.path))
-        building = keys_in_flight(runs, order)
-        with failures(), pipeline.open_store() as store:
-            published = {head.window for head in store.heads(definition.name, span)}
-        absent = missing(
-            spec,
-            scheduled,
-            fires=dagster_fires,
-            published=published,
-            in_flight={window for window in wanted if _key(cadence, window) in building},
-        )
-        keys = [_key(cadence, window) for window in absent if window in wanted]
+        with failures():
+            published = _published(pipeline, definition.name, wanted.values())
+        keys = [key for key, window in wanted.items() if window not in published]
+        listed = None if cadence else context.instance.get_dynamic_partitions(dynamic_name(definition.name))
+        assert context.repository_def is not None
+        runs = unfinished_runs(context.instance, asset, job_name(*asset.path), pipeline.clock())
+        building = keys_of_runs(runs, keys, listed)
+        building |= keys_of_backfills(context.instance, context.repository_def.asset_graph, asset, keys)
+        keys = [key for key in keys if key not in building]
         if not keys:
             return dg.SkipReason(f"All {len(wanted)} windows that are due are published or being built.")
-        if not cadence:
+        if cadence:
+            order = keys_around(cadence, [wanted[key] for key in keys])
+        else:
             # Ranges of dynamic partitions follow the order in which the keys were added.
-            new = [key for key in keys if key not in order]
-            context.instance.add_dynamic_partitions(dynamic_name(definition.name), new)
-            order = [*order, *new]
+            context.instance.add_dynamic_partitions(dynamic_name(definition.name), keys)
+            order = list(context.instance.get_dynamic_partitions(dynamic_name(definition.name)))
         groups = group(keys, order, pipeline.settings.windows_per_run)
         running = sum(run.tags.get("dagster/schedule_name") == spec.name for run in runs)
         chosen = limit(groups, running, pipeline.settings.runs_at_once)
-        waiting = len(keys) - sum(map(len, chosen))
         said = f"{len(keys)} of the {len(wanted)} windows that are due are missing; {running} runs of this schedule"
         if not chosen:
             return dg.SkipReason(f"{said} have not ended, so all wait for a later tick.")
+        waiting = len(keys) - sum(map(len, chosen))
         context.log.info(f"{said} have not ended; {len(chosen)} more requested, {waiting} windows wait.")
         return [_request(definition.name, part) for part in chosen]
 
@@ -96,11 +91,12 @@ def _key(cadence: Cadence | None, window: Window) -> str:
     return cadence.partition_key(window) if cadence else window.key
 
 
-def _order(instance: dg.DagsterInstance, report: str, cadence: Cadence | None, span: Window) -> list[str]:
-    """The keys around `span` in the order in which a range of partitions runs through them."""
-    if cadence:
-        return [cadence.partition_key(window) for window in cadence.windows(span)]
-    return list(instance.get_dynamic_partitions(dynamic_name(report)))
+def _published(pipeline: Pipeline, report: str, windows: Collection[Window]) -> set[Window]:
+    span = Window(min(window.start for window in windows), max(window.end for window in windows))
+    with pipeline.open_store() as store:
+        if len(windows) == 1:
+            return {head.window for head in [store.head(report, span)] if head}
+        return {head.window for head in store.heads(report, span)}
 
 
 def _request(report: str, keys: Sequence[str]) -> dg.RunRequest:

@@ -1,18 +1,19 @@
 """Sensors: so far the one that takes old custom windows off the list of partitions."""
 
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
-from report_pipeline.dagster.failures import failures
-from report_pipeline.dagster.in_flight import keys_in_flight, unfinished_runs
+from report_pipeline.dagster.in_flight import keys_of_backfills, keys_of_runs, unfinished_runs
 from report_pipeline.dagster.partitions import custom_partitions, dynamic_name, job_name
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.definition import CUSTOM
 
 RETENTION_SENSOR = "custom_window_retention"
+GRACE = timedelta(days=1)
+"""How long a window that was built long ago stays: someone may have added it again, to build it now."""
+
 _EVERY_SECONDS = 3600
 
 
@@ -20,7 +21,9 @@ def retention_sensor() -> dg.SensorDefinition:
     """Takes a custom window off the list of partitions when it has not been built for the retention.
 
     Dynamic partitions have no retention of their own. What is published stays published: only the
-    partition leaves the list, and building the window again brings it back.
+    partition leaves the list, and building the window again brings it back. When a window was built is
+    asked of Dagster's event log, whose partition it is. One that has never been built stays for the
+    retention from when it is first seen here; the cursor keeps these instants, by report and key.
     """
 
     @dg.sensor(
@@ -31,50 +34,61 @@ def retention_sensor() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def evaluate(context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.SensorResult:
+        assert context.repository_def is not None
+        graph = context.repository_def.asset_graph
         now = pipeline.clock()
         retention = timedelta(days=pipeline.settings.custom_retention_days)
-        seen = {key: datetime.fromisoformat(text) for key, text in json.loads(context.cursor or "{}").items()}
-        first_seen: dict[str, datetime] = {}
-        removed: dict[str, list[str]] = {}
-        for report in _reports(context):
-            listed = {f"{report} {key}": key for key in context.instance.get_dynamic_partitions(dynamic_name(report))}
-            first_seen |= {name: seen.get(name, now) for name in listed}
-            built = _last_built(pipeline, report) if listed else {}
-            busy = _busy(context.instance, report, list(listed.values())) if listed else set()
-            removed[report] = [
+        seen: dict[str, dict[str, str]] = json.loads(context.cursor or "{}")
+        noted: dict[str, dict[str, str]] = {}
+        requests = []
+        kept = 0
+        for asset in sorted(key for key in graph.get_all_asset_keys() if _is_custom(key)):
+            report = asset.path[0]
+            listed = context.instance.get_dynamic_partitions(dynamic_name(report))
+            old = set(listed) - _built_since(context.instance, asset, now - retention)
+            runs = unfinished_runs(context.instance, asset, job_name(*asset.path), now)
+            old -= keys_of_runs(runs, listed, listed) | keys_of_backfills(context.instance, graph, asset, listed)
+            first_seen = {key: seen.get(report, {}).get(key, now.isoformat()) for key in sorted(old)}
+            built = _built(context.instance, asset, old)
+            gone = [
                 key
-                for name, key in listed.items()
-                if key not in busy and max(built.get(key, first_seen[name]), first_seen[name]) < now - retention
+                for key, instant in first_seen.items()
+                if datetime.fromisoformat(instant) <= now - (GRACE if key in built else retention)
             ]
-        kept = {
-            name: instant.isoformat()
-            for name, instant in first_seen.items()
-            if name.split(" ", 1)[1] not in removed[name.split(" ", 1)[0]]
-        }
-        count = sum(map(len, removed.values()))
+            if gone:
+                requests.append(custom_partitions(report).build_delete_request(gone))
+            noted[report] = {key: instant for key, instant in first_seen.items() if key not in gone}
+            kept += len(listed) - len(gone)
+        count = sum(len(request.partition_keys) for request in requests)
         return dg.SensorResult(
-            skip_reason=f"{count} custom windows taken off the list, {len(kept)} kept.",
-            cursor=json.dumps(kept),
-            dynamic_partitions_requests=[
-                custom_partitions(report).build_delete_request(keys) for report, keys in removed.items() if keys
-            ],
+            skip_reason=f"{count} custom windows taken off the list, {kept} kept.",
+            cursor=json.dumps(noted),
+            dynamic_partitions_requests=requests,
         )
 
     return evaluate
 
 
-def _last_built(pipeline: Pipeline, report: str) -> Mapping[str, datetime]:
-    with failures(), pipeline.open_store() as store:
-        return {head.window.key: head.built_at.astimezone(UTC) for head in store.heads(report, None)}
+def _is_custom(asset: dg.AssetKey) -> bool:
+    return len(asset.path) == 2 and asset.path[1] == CUSTOM
 
 
-def _busy(instance: dg.DagsterInstance, report: str, order: list[str]) -> set[str]:
-    runs = unfinished_runs(instance, dg.AssetKey([report, CUSTOM]), job_name(report, CUSTOM))
-    return keys_in_flight(runs, order)
+def _built_since(instance: dg.DagsterInstance, asset: dg.AssetKey, since: datetime) -> set[str]:
+    """The partitions that have been materialised later than `since`."""
+    later = dg.AssetRecordsFilter(asset_key=asset, after_timestamp=since.timestamp())
+    first = instance.fetch_materializations(later, limit=1, ascending=True).records
+    if not first:
+        return set()
+    return set(
+        instance.get_latest_storage_id_by_partition(
+            asset, dg.DagsterEventType.ASSET_MATERIALIZATION, after_cursor=first[0].storage_id - 1
+        )
+    )
 
 
-def _reports(context: dg.SensorEvaluationContext) -> list[str]:
-    """The reports that have custom windows."""
-    assert context.repository_def is not None
-    keys = context.repository_def.asset_graph.get_all_asset_keys()
-    return sorted(key.path[0] for key in keys if len(key.path) == 2 and key.path[1] == CUSTOM)
+def _built(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: set[str]) -> set[str]:
+    """Those of `keys` that have ever been materialised."""
+    if not keys:
+        return set()
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+    return set(instance.get_latest_storage_id_by_partition(asset, kind, partitions=keys))

@@ -1,0 +1,209 @@
+"""Reports over moto, an ephemeral Dagster instance, and a clock that the test sets."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from report_pipeline.aws import Aws
+from report_pipeline.dagster.partitions import dynamic_name, job_name, range_tags
+from report_pipeline.definitions import build_defs
+from report_pipeline.events.archive import Archive
+from report_pipeline.events.schema import load_event_schema
+from report_pipeline.events.table import EventsTable
+from report_pipeline.pipeline import Pipeline, Rooms
+from report_pipeline.reports.store import Head, ReportStore
+from report_pipeline.settings import Settings
+from report_pipeline.windows import Window
+
+EVENTS_YAML = """
+type: report_pipeline.dagster.components.EventsComponent
+attributes:
+  time: {attribute: created, format: iso8601}
+  columns: {page: string, amount: integer}
+"""
+
+VISITS_YAML = """
+type: report_pipeline.dagster.components.ReportComponent
+attributes:
+  description: Who came.
+  owners: ["team:reports", web@example.com]
+  group: web
+  zone: Asia/Tokyo
+  start: 2019-06-01
+  cadences:
+    - {name: hourly, every: hour, zone: UTC}
+    - {name: daily, every: day, zone: UTC}
+    - {name: tokyo_daily, every: day}
+    - {name: new_york_daily, every: day, zone: America/New_York}
+  key: [visitor]
+  conserves: n
+  columns:
+    visitor: {type: string, description: Who.}
+    n: {type: integer, description: How often.}
+"""
+
+VISITS_SQL = "SELECT visitor, count(*) AS n FROM events GROUP BY visitor\n"
+
+
+class LabPipeline(Pipeline):
+    """The real rooms over the lab's one client: to make a client anew for each run takes most of its time."""
+
+    lab: "Lab"
+
+    @contextmanager
+    def open(self) -> Iterator[Rooms]:
+        schema = load_event_schema(self.settings.defs)
+        archive = Archive(self.settings.archive_uri, schema)
+        with self.open_store() as store:
+            yield Rooms(Aws(None, None, embedded=False), schema, self.lab.table, archive, store)
+
+    @contextmanager
+    def open_store(self) -> Iterator[ReportStore]:
+        yield self.lab.store
+
+
+@dataclass
+class Lab:
+    """Definitions over moto's DynamoDB, an ephemeral Dagster instance, and a clock that the test sets."""
+
+    settings: Settings
+    client: Any
+    instance: dg.DagsterInstance
+    now: datetime = datetime(2019, 7, 1, tzinfo=UTC)
+    resources: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.use(LabPipeline)
+        self.table = EventsTable(self.client, self.settings.events_table)
+        self.store = ReportStore(self.client, self.settings.reports_table)
+        self.write("events/defs.yaml", EVENTS_YAML)
+        self.write("visits/defs.yaml", VISITS_YAML)
+        self.write("visits/report.sql", VISITS_SQL)
+
+    def use(self, kind: type[LabPipeline]) -> None:
+        """Have runs, schedules and sensors work with a pipeline of this kind."""
+        self.pipeline = kind(self.settings, clock=lambda: self.now)
+        object.__setattr__(self.pipeline, "lab", self)
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file under the folder of definitions."""
+        file = self.settings.defs / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+
+    def report(self, name: str, sql: str, *, key: Sequence[str] = ("visitor",), more: str = "") -> None:
+        """Write a further report with a daily and a custom asset; `more` is further YAML."""
+        self.write(
+            f"{name}/defs.yaml",
+            "type: report_pipeline.dagster.components.ReportComponent\n"
+            f"attributes:\n  start: 2019-06-01\n  cadences: [daily]\n  key: [{', '.join(key)}]\n"
+            + textwrap.indent(textwrap.dedent(more), "  "),
+        )
+        self.write(f"{name}/report.sql", sql)
+
+    def defs(self) -> dg.Definitions:
+        """The definitions as they are written now."""
+        from report_pipeline.dagster.io_managers import ReportsIOManager
+
+        resources = {"pipeline": self.pipeline, "reports": ReportsIOManager(self.pipeline)}
+        return build_defs(self.settings, {**resources, **(self.resources or {})})
+
+    def put(self, *events: tuple[str, str] | tuple[str, str, Mapping[str, Any]]) -> None:
+        """Put events: time and visitor, maybe further attributes in DynamoDB JSON. Ids are counted."""
+        items = []
+        for event in events:
+            created, visitor, *rest = event
+            self._count = getattr(self, "_count", 0) + 1
+            item = {"request_id": {"S": f"r{self._count}"}, "visitor": {"S": visitor}}
+            if created:
+                item["created"] = {"S": created}
+            items.append(item | dict(rest[0] if rest else {}))
+        self.table.put(items)
+
+    def run(
+        self,
+        report: str,
+        cadence: str,
+        *keys: str,
+        config: Mapping[str, Any] | None = None,
+        defs: dg.Definitions | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """Build windows of a report in one run; a run that fails does not raise."""
+        if cadence == "custom":
+            self.instance.add_dynamic_partitions(dynamic_name(report), list(keys))
+        job = (defs or self.defs()).resolve_job_def(job_name(report, cadence))
+        return self.execute(job, *keys, config=config and {f"{report}__{cadence}": config})
+
+    def run_events(self, *days: str) -> dg.ExecuteInProcessResult:
+        """Load days in one run of `events`."""
+        assets = dg.AssetSelection.assets("events")
+        defs = dg.Definitions.merge(self.defs(), dg.Definitions(jobs=[dg.define_asset_job("load", selection=assets)]))
+        return self.execute(defs.resolve_job_def("load"), *days)
+
+    def execute(
+        self, job: dg.JobDefinition, *keys: str, config: Mapping[str, Any] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job for a partition, or for the range from the first key to the last."""
+        return job.execute_in_process(
+            instance=self.instance,
+            partition_key=keys[0] if len(keys) == 1 else None,
+            tags=range_tags(keys) if len(keys) > 1 else {},
+            run_config={
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                "ops": {name: {"config": dict(given)} for name, given in (config or {}).items()},
+            },
+            raise_on_error=False,
+        )
+
+    def rows(self, report: str, window: Window) -> list[dict[str, Any]]:
+        """The published rows without their uuids."""
+        rows: list[dict[str, Any]] = self.store.read(report, window).rows.drop_columns(["uuid"]).to_pylist()
+        return rows
+
+    def head(self, report: str, window: Window) -> Head:
+        """The published head."""
+        head = self.store.head(report, window)
+        assert head is not None
+        return head
+
+
+def day(number: int, *, days: int = 1) -> Window:
+    """Days of June 2019 in UTC."""
+    start = datetime(2019, 6, 1, tzinfo=UTC) + timedelta(days=number - 1)
+    return Window(start, start + timedelta(days=days))
+
+
+def materialized(result: dg.ExecuteInProcessResult, *asset: str) -> dict[str | None, Mapping[str, Any]]:
+    """Partition to metadata of what a run recorded as materialised, plain values."""
+    found: dict[str | None, Mapping[str, Any]] = {}
+    for event in result.get_asset_materialization_events():
+        materialization = event.step_materialization_data.materialization
+        if materialization.asset_key == dg.AssetKey(asset):
+            assert materialization.partition not in found, f"{materialization.partition} was recorded twice"
+            found[materialization.partition] = {name: v.value for name, v in materialization.metadata.items()}
+    return found
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    """The newest evaluation of each check of the run."""
+    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    """What the UI shows of the step that failed."""
+    assert not result.success
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    data = event.step_failure_data.user_failure_data
+    assert data is not None, event.step_failure_data.error
+    assert data.description is not None
+    return data.description
+
+
+def retries(result: dg.ExecuteInProcessResult) -> int:
+    """How often a step of the run was started again."""
+    return sum(event.is_step_up_for_retry for event in result.all_events)
