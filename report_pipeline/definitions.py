@@ -37,15 +37,23 @@ def build_defs(settings: Settings | None = None, resources: Mapping[str, Any] | 
         # Backfill policies are beta in Dagster; the lock pins what was tested.
         warnings.simplefilter("ignore", dg.BetaWarning)
         tree = _component_tree(settings.defs)
+        # The reports stand on the events.
+        folders = sorted(definition_folders(settings.defs), key=lambda folder: folder.name != EVENTS)
+        problems = {folder: _problems(tree, folder) for folder in folders}
         common = dg.Definitions(
             sensors=[retention_sensor()],
             executor=dg.in_process_executor,
             resources={"pipeline": pipeline, "reports": ReportsIOManager(pipeline), **(resources or {})},
-            component_tree=tree,
+            # The code server loads each component of a tree once more, and gives up at one that cannot be loaded.
+            component_tree=None if any(problems.values()) else tree,
         )
-        # The reports stand on the events.
-        folders = sorted(definition_folders(settings.defs), key=lambda folder: folder.name != EVENTS)
-        return _fitting(common, {folder: _load(tree, folder) for folder in folders})
+        return _fitting(
+            common,
+            {
+                folder: _broken(folder, found) if found else tree.build_defs_at_path(folder)
+                for folder, found in problems.items()
+            },
+        )
 
 
 @dg.definitions
@@ -54,15 +62,16 @@ def defs() -> dg.Definitions:
     return build_defs()
 
 
-def _load(tree: ComponentTree, folder: Path) -> dg.Definitions:
-    """The definitions of one folder, or the item that says why there are none."""
+def _problems(tree: ComponentTree, folder: Path) -> list[str]:
+    """Why the definitions of one folder cannot be loaded; where they can, the tree holds them from now on."""
     problems = [str(problem) for problem in check_folder(folder, is_valid_cron=is_valid_cron)]
     if problems:
-        return _broken(folder, problems)
+        return problems
     try:
-        return tree.build_defs_at_path(folder)
+        tree.build_defs_at_path(folder)
     except Exception as error:  # noqa: BLE001  whatever a component of any package raises harms only itself
-        return _broken(folder, [f"{folder}: {error.__cause__ or error}"])
+        return [f"{folder}: {error.__cause__ or error}"]
+    return []
 
 
 def _fitting(common: dg.Definitions, parts: Mapping[Path, dg.Definitions]) -> dg.Definitions:
@@ -77,7 +86,7 @@ def _fitting(common: dg.Definitions, parts: Mapping[Path, dg.Definitions]) -> dg
     for folder, part in parts.items():
         try:
             _valid([*kept, part])
-        except Exception as error:  # noqa: BLE001  as in _load
+        except Exception as error:  # noqa: BLE001  as in _problems
             part = _broken(folder, [f"{folder}: it does not go with the other definitions: {error}"])
         kept.append(part)
     return _valid(kept)
