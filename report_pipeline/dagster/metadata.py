@@ -17,7 +17,8 @@ PREVIEW_ROWS = 5
 _PREVIEW_CELL = 60
 _UUID_SAYS = "The same whenever the same row of the same report is built."
 _LINK = re.compile(r"https?://|www\.|@", re.IGNORECASE)
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|<>~&$-])")
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]()#+!|<>~&$-]")
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 def definition_metadata(definition: "ReportDefinition", reports_table: str) -> dict[str, Any]:
@@ -111,4 +112,4 @@ def _cell(value: object) -> str:
     if _LINK.search(text):
         # Markdown makes links of bare addresses, escaped or not, everywhere but in code.
         return _code(text)
-    return _MARKDOWN.sub(r"\\\1", text).replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")
+    return _MARKDOWN.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), text)
