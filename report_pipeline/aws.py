@@ -67,7 +67,7 @@ class Aws:
                 )
             except NoRegionError as error:
                 raise PermanentFailure(
-                    "No AWS region is set. Set AWS_DEFAULT_REGION, or AWS_PROFILE to a profile that has a region;"
+                    "No AWS region is set. Set AWS_REGION, or AWS_PROFILE to a profile that has a region;"
                     f" or set {PREFIX}EMBEDDED=1 to use the embedded DynamoDB."
                 ) from error
             except (BotoCoreError, ValueError) as error:
@@ -109,7 +109,7 @@ def connect(settings: Settings) -> Iterator[Aws]:
         TransientFailure: the embedded DynamoDB does not start, or it has ended when the block fails.
     """
     if not settings.uses_embedded:
-        yield Aws(endpoint_url=None, region=None, embedded=False)
+        yield Aws(endpoint_url=None, region=settings.aws_region, embedded=False)
         return
     from report_pipeline.local.embedded import running
 

@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from report_pipeline.errors import PermanentFailure, PipelineError, TransientFailure
 
@@ -179,7 +180,13 @@ def _status(error: Any) -> int:
 
 def _endpoint(error: Any) -> str:
     url = getattr(error, "kwargs", {}).get("endpoint_url")
-    return f"{url}: " if url else ""
+    return f"{without_password(url)}: " if url else ""
+
+
+def without_password(url: str) -> str:
+    """A URL that can be shown: without a user and a password in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Every setting, typed and checked once. Nothing else in the package reads the environment.
 
 A setting `name` is set by the environment variable `REPORT_PIPELINE_NAME`. The standard AWS
-variables and files (region, profile, credentials, endpoints) stay boto3's own; the two endpoint
-variables are read here only to learn whether the user named an endpoint.
+variables and files (profile, credentials, endpoints, region) stay boto3's own, except that other AWS
+SDKs also know `AWS_REGION`, and that an endpoint which the user names keeps the embedded DynamoDB away.
 """
 
 import logging
@@ -22,11 +22,12 @@ PREFIX = "REPORT_PIPELINE_"
 logger = logging.getLogger(__name__)
 
 
-class _AwsEndpoints(BaseSettings):
-    """The standard variables by which a user names an endpoint of their own."""
+class _AwsVariables(BaseSettings):
+    """The standard AWS variables that boto3's own reading does not settle."""
 
     aws_endpoint_url_dynamodb: str | None = None
     aws_endpoint_url: str | None = None
+    aws_region: str | None = None
 
 
 class Settings(BaseSettings):
@@ -84,8 +85,13 @@ class Settings(BaseSettings):
         """Whether DynamoDB is the embedded one, which is then started on demand and never real AWS."""
         if self.embedded is not None:
             return self.embedded
-        named = _AwsEndpoints()
+        named = _AwsVariables()
         return not (named.aws_endpoint_url_dynamodb or named.aws_endpoint_url)
+
+    @property
+    def aws_region(self) -> str | None:
+        """The region that `AWS_REGION` names, which boto3 does not read; None leaves it to what boto3 reads."""
+        return _AwsVariables().aws_region or None
 
     @property
     def archive_uri(self) -> str:

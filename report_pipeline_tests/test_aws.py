@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from report_pipeline.aws import EMBEDDED_REGION, Aws
+from report_pipeline.aws import EMBEDDED_REGION, Aws, connect
 from report_pipeline.errors import PermanentFailure
+from report_pipeline.settings import load_settings
 
 EMBEDDED = Aws("http://127.0.0.1:1", EMBEDDED_REGION, embedded=True)
 REAL = Aws(None, None, embedded=False)
@@ -69,9 +70,17 @@ def test_a_real_client_follows_the_standard_variables(monkeypatch: pytest.Monkey
     assert client.meta.region_name == "ap-northeast-1"
 
 
+def test_the_region_that_other_sdks_know_is_honoured_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-northeast-1")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    with connect(load_settings(embedded=False)) as aws:
+        client: Any = aws.client()
+    assert client.meta.region_name == "eu-central-1"
+
+
 def test_a_missing_region_is_named_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    with pytest.raises(PermanentFailure, match="AWS_DEFAULT_REGION"):
+    with pytest.raises(PermanentFailure, match="AWS_REGION"):
         REAL.client()
 
 

@@ -53,6 +53,14 @@ def test_each_error_says_what_is_wrong_and_whether_a_retry_may_help(
     assert "secret words" not in message
 
 
+def test_a_password_in_the_endpoint_is_not_shown() -> None:
+    error = boto.EndpointConnectionError(endpoint_url="http://someone:canary@127.0.0.1:9/path")
+    message = str(dynamo.translate(error, action="reading the table", table="clicks"))
+    assert "http://127.0.0.1:9/path" in message
+    assert "canary" not in message
+    assert "someone" not in message
+
+
 def test_only_errors_after_which_the_request_may_have_run_are_unclear() -> None:
     unclear = [
         boto.ReadTimeoutError(endpoint_url="x"),

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import click
 
 from report_pipeline.cli.output import print_json, say
+from report_pipeline.dynamo import without_password
 from report_pipeline.errors import PipelineError
 from report_pipeline.settings import Settings, load_settings
 
@@ -79,7 +79,7 @@ def _dynamodb(settings: Settings, diagnosis: Diagnosis) -> None:
             client: Any = aws.client(
                 connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 1}
             )
-            endpoint = _without_password(client.meta.endpoint_url)
+            endpoint = without_password(client.meta.endpoint_url)
             facts: dict[str, Any] = {
                 "embedded": aws.embedded,
                 "endpoint": endpoint,
@@ -193,8 +193,3 @@ def _dagster(settings: Settings, diagnosis: Diagnosis) -> None:
     diagnosis.good(f"instance {home}: {state}")
     ui = f"http://{settings.ui_host}:{settings.ui_port}"
     diagnosis.good(f"UI: running, {ui}" if running else f"UI: not running; `make run` starts it on {ui}")
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -109,7 +109,7 @@ def test_no_region(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     ran = run("doctor")
     assert ran.code == 1
-    assert ["AWS_DEFAULT_REGION" in problem for problem in problems(ran)] == [True]
+    assert ["AWS_REGION" in problem for problem in problems(ran)] == [True]
 
 
 def test_an_endpoint_that_is_down(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
