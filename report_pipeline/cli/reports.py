@@ -36,6 +36,8 @@ def build(report: str, asked: Asked, reload: bool) -> None:
     settings = load_settings()
     named = name_window(_definition(settings, report), asked, utc_now())
     with Pipeline(settings).open_store() as store:
+        # A run would try again and again to publish where it cannot.
+        store.check()
         # Dagster takes a second to import, which the options' mistakes need not wait for.
         from report_pipeline.dagster.run import build_partition
 
@@ -79,6 +81,7 @@ def show(report: str, asked: Asked, form: str, output: Path | None) -> None:
     definition = _definition(settings, report)
     named = name_window(definition, asked, utc_now())
     with Pipeline(settings).open_store() as store:
+        store.check()
         window = _newest(store, report, asked.duration) if asked.duration else named.window
         published = store.read(report, window)
     rendered = render(published, form)
