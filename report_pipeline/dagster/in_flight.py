@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.errors import DagsterDefinitionChangedDeserializationError
 from dagster._core.execution.backfill import BulkActionStatus
 
 PRESUMED_DEAD = timedelta(hours=6)
@@ -70,10 +69,7 @@ def keys_of_backfills(
     for backfill in instance.get_backfills(status=BulkActionStatus.REQUESTED):
         if not backfill.is_asset_backfill:
             continue
-        try:
-            data = backfill.get_asset_backfill_data(graph)
-        except DagsterDefinitionChangedDeserializationError:
-            continue  # its assets have changed since: Dagster ends it for this reason
+        data = backfill.get_asset_backfill_data(graph)
         waiting = data.get_targeted_partitions_without_materialization_status()
         if asset in waiting.partitions_subsets_by_asset_key:
             subset = waiting.get_partitions_subset(asset)

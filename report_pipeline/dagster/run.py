@@ -57,7 +57,7 @@ def build_range(
     prepare_dagster_home(settings)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         if cadence == CUSTOM:
-            instance.add_dynamic_partitions(dynamic_name(report), list(partition_keys))
+            instance.add_dynamic_partitions(dynamic_name(report), sorted(partition_keys))
             order = list(instance.get_dynamic_partitions(dynamic_name(report)))
         else:
             _check_ended(job, report, cadence, partition_keys)

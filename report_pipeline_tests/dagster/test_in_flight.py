@@ -7,6 +7,8 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import make_new_run_id
 
 from report_pipeline.dagster.in_flight import PRESUMED_DEAD, keys_of_backfills, keys_of_runs, unfinished_runs
@@ -24,8 +26,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources
 def run(
     instance: dg.DagsterInstance, status: dg.DagsterRunStatus, tags: Mapping[str, str], **more: Any
 ) -> dg.DagsterRun:
+    code = InProcessCodeLocationOrigin(LoadableTargetOrigin(executable_path="python", module_name="some"))
     job_name = more.pop("job_name", JOB)
-    return instance.add_run(dg.DagsterRun(job_name, make_new_run_id(), status=status, tags=tags, **more))
+    return instance.add_run(
+        dg.DagsterRun(
+            job_name,
+            make_new_run_id(),
+            status=status,
+            tags=tags,
+            # Only what has one can wait in the queue.
+            remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(code, "__repository__"), job_name),
+            **more,
+        )
+    )
 
 
 def building(instance: dg.DagsterInstance, now: datetime = NOW) -> list[str]:
@@ -151,8 +164,9 @@ def test_a_backfill_of_custom_windows_counts(lab: Lab) -> None:
     assert backfilled(lab, asset=custom, keys=keys) == keys[:1]
 
 
-def test_a_backfill_of_an_asset_that_is_gone_is_passed_over(lab: Lab) -> None:
-    backfill(lab, BulkActionStatus.REQUESTED, KEYS[1:4])
-    yaml = lab.settings.defs / "visits" / "defs.yaml"
-    yaml.write_text(yaml.read_text().replace("name: daily, every: day", "name: daily, every: week"))
+def test_a_backfill_of_a_report_that_is_gone_disturbs_nothing(lab: Lab) -> None:
+    lab.report("other", "SELECT visitor FROM events GROUP BY visitor")
+    backfill(lab, BulkActionStatus.REQUESTED, KEYS[1:4], asset=dg.AssetKey(["other", "daily"]))
+    (lab.settings.defs / "other" / "defs.yaml").unlink()
+    (lab.settings.defs / "other" / "report.sql").unlink()
     assert backfilled(lab) == []
