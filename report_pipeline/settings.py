@@ -33,7 +33,7 @@ class _AwsVariables(BaseSettings):
 class Settings(BaseSettings):
     """The settings of one pipeline. Frozen; pass it on, do not look it up again."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
     home: Path = Field(
         default=Path(".local"),

@@ -14,6 +14,14 @@ def test_a_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) ->
     assert (settings.events_table, settings.ui_port) == ("my-events", 3001)
 
 
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORT_PIPELINE_HOME", "")
+    monkeypatch.setenv("REPORT_PIPELINE_EMBEDDED", "")
+    settings = load_settings()
+    assert settings.home == PACKAGE.parent / ".local"
+    assert settings.uses_embedded
+
+
 def test_relative_folders_are_those_of_the_checkout_wherever_one_stands(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
