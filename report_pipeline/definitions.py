@@ -20,6 +20,7 @@ from report_pipeline.dagster.io_managers import ReportsIOManager
 from report_pipeline.dagster.sensors import retention_sensor
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.check import EVENTS, check_folder
+from report_pipeline.reports.definition import YAML, is_report
 from report_pipeline.reports.definition import folders as definition_folders
 from report_pipeline.settings import PACKAGE, Settings, load_settings
 
@@ -36,24 +37,12 @@ def build_defs(settings: Settings | None = None, resources: Mapping[str, Any] | 
     with warnings.catch_warnings(), loading_with(settings):
         # Backfill policies are beta in Dagster; the lock pins what was tested.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        tree = _component_tree(settings.defs)
-        # The reports stand on the events.
-        folders = sorted(definition_folders(settings.defs), key=lambda folder: folder.name != EVENTS)
-        problems = {folder: _problems(tree, folder) for folder in folders}
         common = dg.Definitions(
             sensors=[retention_sensor()],
             executor=dg.in_process_executor,
             resources={"pipeline": pipeline, "reports": ReportsIOManager(pipeline), **(resources or {})},
-            # The code server loads each component of a tree once more, and gives up at one that cannot be loaded.
-            component_tree=None if any(problems.values()) else tree,
         )
-        return _fitting(
-            common,
-            {
-                folder: _broken(folder, found) if found else tree.build_defs_at_path(folder)
-                for folder, found in problems.items()
-            },
-        )
+        return _fitting(common, {folder: _load(folder) for folder in _in_order(settings.defs)})
 
 
 @dg.definitions
@@ -62,16 +51,22 @@ def defs() -> dg.Definitions:
     return build_defs()
 
 
-def _problems(tree: ComponentTree, folder: Path) -> list[str]:
-    """Why the definitions of one folder cannot be loaded; where they can, the tree holds them from now on."""
+def _in_order(defs: Path) -> list[Path]:
+    """The folders: events, on which the reports stand, then the reports, then what other packages define."""
+    return sorted(definition_folders(defs), key=lambda folder: (folder.name != EVENTS, not is_report(folder / YAML)))
+
+
+def _load(folder: Path) -> dg.Definitions:
+    """The definitions of one folder, or the item that says why there are none."""
     problems = [str(problem) for problem in check_folder(folder, is_valid_cron=is_valid_cron)]
     if problems:
-        return problems
+        return _broken(folder, problems)
+    if not any(folder.iterdir()):
+        return dg.Definitions()
     try:
-        tree.build_defs_at_path(folder)
+        return _component_tree(folder).build_defs_at_path(folder)
     except Exception as error:  # noqa: BLE001  whatever a component of any package raises harms only itself
-        return [f"{folder}: {error.__cause__ or error}"]
-    return []
+        return _broken(folder, [f"{folder}: {error.__cause__ or error}"])
 
 
 def _fitting(common: dg.Definitions, parts: Mapping[Path, dg.Definitions]) -> dg.Definitions:
@@ -86,7 +81,7 @@ def _fitting(common: dg.Definitions, parts: Mapping[Path, dg.Definitions]) -> dg
     for folder, part in parts.items():
         try:
             _valid([*kept, part])
-        except Exception as error:  # noqa: BLE001  as in _problems
+        except Exception as error:  # noqa: BLE001  as in _load
             part = _broken(folder, [f"{folder}: it does not go with the other definitions: {error}"])
         kept.append(part)
     return _valid(kept)
@@ -103,10 +98,12 @@ def _broken(folder: Path, problems: list[str]) -> dg.Definitions:
 
 
 def _component_tree(folder: Path) -> ComponentTree:
-    """The components under `folder`, which in production is this package's own `defs`."""
-    if folder == PACKAGE / "defs":
-        return ComponentTree.for_project(PACKAGE)
-    module = ModuleType(folder.name)
+    """A tree of this folder alone: Dagster reads a tree as a whole, or, where one file in it is broken, not at all.
+
+    For the same reason the trees are not handed on with the definitions: the code server would load every
+    component of them again and give up at a broken one. It would also import every package that has components.
+    """
+    module = ModuleType(f"{PACKAGE.name}.{folder.parent.name}.{folder.name}")
     module.__path__ = [str(folder)]
     module.__file__ = None
     return ComponentTree(defs_module=module, project_root=PACKAGE.parent)

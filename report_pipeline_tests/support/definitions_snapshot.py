@@ -57,7 +57,7 @@ def _asset(graph: Any, key: dg.AssetKey) -> dict[str, Any]:
             f"{parent.to_user_string()} ({type(graph.get_partition_mapping(key, parent)).__name__})"
             for parent in sorted(node.parent_keys)
         ],
-        "columns": [f"{column.name}: {column.type}" for column in schema.value.columns] if schema else [],
+        "columns": [f"{column.name}: {column.type}" for column in schema.columns] if schema else [],
     }
 
 
