@@ -26,7 +26,8 @@ def missing(
     """The windows to build, in order, each once.
 
     Every fire later than `scheduled - look_back`, up to and with `scheduled`, wants the window counted
-    from its own time. Windows are compared by their bounds alone.
+    from its own time, unless that has not ended yet: a report of it would miss what is still to come.
+    Windows are compared by their bounds alone.
 
     Args:
         scheduled: the time for which the tick was scheduled; aware.
@@ -35,7 +36,8 @@ def missing(
         in_flight: windows that a run which has not ended is to build.
     """
     wanted = {spec.window(fire) for fire in fires(spec.cron, spec.zone, scheduled - spec.look_back, scheduled)}
-    return sorted(wanted.difference(published, in_flight))
+    ended = {window for window in wanted if window.end <= scheduled}
+    return sorted(ended.difference(published, in_flight))
 
 
 def group(

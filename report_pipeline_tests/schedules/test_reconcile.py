@@ -56,6 +56,12 @@ def test_days_in_tokyo_are_caught_up_from_their_own_ticks() -> None:
     assert [window.describe()[:10] for window in wanted] == ["2019-06-23", "2019-06-24", "2019-06-25"]
 
 
+def test_a_fixed_window_is_not_wanted_before_it_has_ended() -> None:
+    spec = schedule(last=None, between=["2026-03-10T00:00Z", "2026-03-10T12:00Z"])
+    for scheduled, wanted in ((NOON - timedelta(minutes=5), []), (NOON, [spec.window(NOON)])):
+        assert missing(spec, scheduled, fires=dagster_fires, published=[], in_flight=[]) == wanted
+
+
 def test_a_fixed_window_is_wanted_once_and_not_again() -> None:
     bounds = ["2019-06-22T00:00+09:00", "2019-06-25T00:00+09:00"]
     spec = schedule(last=None, between=bounds)
