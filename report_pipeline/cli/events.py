@@ -63,6 +63,8 @@ def fill(files: Sequence[Path], form: str, shift_to_now: bool) -> None:
                 progress=progress,
                 on_days=rooms.archive.mark_stale,
             )
+    if not result.read:
+        say(f"There is no event in {', '.join(map(str, files))}.")
     for refusal in result.refusals:
         say(f"refused {refusal}")
     more = result.refused - len(result.refusals)

@@ -78,7 +78,7 @@ def fill(
             end, also after a failure, so that whoever loaded such a day meanwhile knows it is stale.
 
     Raises:
-        CallerMistake: a file cannot be read as events; nothing was written.
+        CallerMistake: a file cannot be read as events, or each of its events is refused; nothing was written.
         PermanentFailure, TransientFailure: the table cannot be used; what was written until then stays.
     """
     if shift_to and shift_to.tzinfo is None:
@@ -136,11 +136,14 @@ def _check(paths: Sequence[Path], schema: EventSchema, format: str) -> _Plan:
     seen: set[int] = set()
     place = 0
     for path in paths:
-        count = 0
+        count = refused = 0
+        first: Refused | None = None
         for event in read_events(path, format, schema):
             count += 1
             place += 1
             if isinstance(event, Refused):
+                refused += 1
+                first = first or event
                 continue
             request_id = event.item[KEY]
             mark = hash(request_id)
@@ -152,8 +155,16 @@ def _check(paths: Sequence[Path], schema: EventSchema, format: str) -> _Plan:
             except ValueError:
                 continue  # it is written all the same: the quarantine will say what is wrong with it
             plan.latest = max(plan.latest or instant, instant)
+        if first and refused == count:
+            raise CallerMistake(f"{path}:{first.line}: {_nothing_usable(first, count, format)}")
         plan.counts.append(count)
     return plan
+
+
+def _nothing_usable(first: Refused, count: int, format: str) -> str:
+    others = f"; none of the {count:,} events in it can be used" if count > 1 else ""
+    doubt = "" if format == AUTO else f". Is it of the form {format}?"
+    return f"{first.reason}{others}{doubt}"
 
 
 def _items(

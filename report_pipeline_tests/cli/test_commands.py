@@ -81,6 +81,13 @@ def test_fill_tells_of_refused_lines_by_file_and_line(filled: Any, run: Run, fil
     assert (len(lines), lines[-1]) == (21, "refused 5 more")
 
 
+def test_fill_says_where_there_is_nothing_to_write(filled: Any, run: Run, file: Path) -> None:
+    file.write_text('{"id": "a", "properties": {"p": {"domain": "example.com"}}}')
+    ran = run("fill", str(file))
+    assert (ran.code, json.loads(ran.out)["read"]) == (0, 0)
+    assert ran.err == f"There is no event in {file}.\n"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "no such file"), (b"", "empty"), (b'{"id": 1, "prop', ""), (b"\x00\x01\x02", "")],

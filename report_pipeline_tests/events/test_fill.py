@@ -128,6 +128,27 @@ def test_of_events_with_one_id_the_last_counts_wherever_it_is(tmp_path: Path, ta
     assert counts(fill([first, second], table=table, schema=SCHEMA)) == (304, 0, 300, 0, 4)
 
 
+@pytest.mark.parametrize(
+    ("content", "format", "message"),
+    [
+        ("{}", "auto", ":1: request_id is missing"),
+        ('{"id": "a"}\n{"id": "b"}\n', "auto", ":1: request_id is missing; none of the 2 events in it can be used"),
+        ('{\n"properties": {}\n}', "ndjson", "of the 3 events in it can be used. Is it of the form ndjson?"),
+        ("hello", "combined-log", ":1: is not a line of the combined log format. Is it of the form combined-log?"),
+    ],
+)
+def test_a_file_without_one_usable_event_is_refused_whole(
+    tmp_path: Path, table: EventsTable, content: str, format: str, message: str
+) -> None:
+    good, bad = ndjson(tmp_path, event("good"), name="good.ndjson"), tmp_path / "bad"
+    bad.write_text(content)
+    with pytest.raises(CallerMistake) as error:
+        fill([good, bad] if format == "auto" else [bad], table=table, schema=SCHEMA, format=format)
+    assert str(error.value).startswith(f"{bad}:1: ")
+    assert message in str(error.value)
+    assert items(table) == {}
+
+
 def test_a_bad_event_is_refused_by_line_and_one_without_time_is_written(tmp_path: Path, table: EventsTable) -> None:
     file = ndjson(
         tmp_path, event("r-1"), "{broken", {"request_id": "r-2"}, {"created": "x"}, event("r-3", created="soon")

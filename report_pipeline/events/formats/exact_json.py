@@ -77,7 +77,7 @@ class Cursor:
         try:
             found, self.position = _DECODER.raw_decode(self.text, self.position)
         except json.JSONDecodeError as error:
-            raise BadJson(error.msg, self.text, error.pos) from None
+            raise BadJson(error.msg.removesuffix(" starting at"), self.text, error.pos) from None
         except RecursionError:
             raise BadJson("Nested too deeply", self.text, self.position) from None
         return found
