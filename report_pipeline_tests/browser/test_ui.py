@@ -1,0 +1,144 @@
+"""What a person does in the Dagster UI, in a real browser; the outcome is read with plain boto3 and GraphQL."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from report_pipeline_tests.support.expected import (
+    Event,
+    day,
+    event_report,
+    published,
+    sample_events,
+    visitor_report,
+)
+from report_pipeline_tests.support.graphql import (
+    BACKFILL_SECONDS,
+    RUN_SECONDS,
+    reload_location,
+    runs,
+    schedule_state,
+)
+from report_pipeline_tests.support.home import SAMPLE, Home, Up, fill_sample, up, wait_for
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+# It talks to this machine only, and asks nobody for anything else.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+PAGE_MILLISECONDS = 30_000
+SCHEDULE = "visitor_report_tokyo_day"
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A running `report-pipeline up` over the sample's events."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine")
+    home = Home.make(tmp_path_factory.mktemp("browser"))
+    fill_sample(home)
+    with up(home) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def sample() -> list[Event]:
+    return sample_events(SAMPLE)
+
+
+@pytest.fixture
+def page(ui: Up, tmp_path: Path) -> Iterator["Page"]:
+    """A page of a fresh browser. At the end a picture of it is kept in the test's folder."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile",
+            executable_path=CHROMIUM,
+            args=ARGUMENTS,
+            base_url=ui.url,
+            viewport={"width": 1400, "height": 900},
+        )
+        context.set_default_timeout(PAGE_MILLISECONDS)
+        page = context.pages[0]
+        yield page
+        page.screenshot(path=tmp_path / "page.png")
+        context.close()
+
+
+def launch(page: "Page", asset: str, partitions: str, button: str) -> None:
+    """Materialise partitions of an asset by its dialog."""
+    page.goto(f"/assets/{asset}")
+    page.get_by_role("button", name="Materialize").first.click()
+    dialog = page.get_by_role("dialog")
+    # The dialog offers the last 90 days at first.
+    dialog.get_by_role("button", name="Show all partitions").click()
+    chosen = dialog.get_by_role("textbox").first
+    chosen.fill(partitions)
+    chosen.press("Tab")
+    dialog.get_by_role("button", name=button).click()
+    dialog.wait_for(state="hidden")
+
+
+def switch_of(page: "Page") -> "Locator":
+    """The switch on a schedule's own page: a label that is seen, around a checkbox that is not."""
+    page.goto(f"/locations/report_pipeline/schedules/{SCHEDULE}")
+    label = page.get_by_role("row").filter(has_text="Running").locator("label")
+    label.wait_for()
+    return label
+
+
+def test_one_partition_is_materialised(page: "Page", ui: Up, sample: list[Event]) -> None:
+    launch(page, "visitor_report/daily", "2019-06-22", "Launch 1 run")
+    page.get_by_text("Launched run").wait_for()
+
+    client = ui.home.dynamodb()
+    rows = wait_for(lambda: published(client, "visitor_report", *day("2019-06-22")), RUN_SECONDS, "the report")
+    assert rows == visitor_report(sample, *day("2019-06-22"))
+    # The UI shows what the run has told of this partition.
+    start, end = day("2019-06-22")
+    count = sum(start <= event["at"] < end for event in sample)
+    page.goto("/assets/visitor_report/daily?view=partitions&partition=2019-06-22")
+    page.get_by_role("row").filter(has_text="events read").filter(has_text=str(count)).first.wait_for()
+
+
+def test_a_schedule_is_switched_on_and_off_and_stays_so(page: "Page", ui: Up) -> None:
+    def status() -> Any:
+        return schedule_state(ui, SCHEDULE)["status"]
+
+    assert status() == "STOPPED"
+    for wanted, checked in (("RUNNING", True), ("STOPPED", False)):
+        switch_of(page).click()
+        wait_for(lambda wanted=wanted: status() == wanted, 15, f"the switch to be {wanted}")
+
+        reload_location(ui)
+        assert status() == wanted
+        assert switch_of(page).get_by_role("checkbox").is_checked() == checked
+
+
+def test_a_backfill_of_five_days_is_launched(page: "Page", ui: Up, sample: list[Event]) -> None:
+    days = [f"2019-06-{number}" for number in range(20, 25)]
+    launch(page, "event_report/daily", f"[{days[0]}...{days[-1]}]", "Launch backfill")
+
+    client = ui.home.dynamodb()
+    for text in days:
+        rows = wait_for(
+            lambda text=text: published(client, "event_report", *day(text)), BACKFILL_SECONDS, f"the report of {text}"
+        )
+        assert rows == event_report(sample, *day(text))
+    (run,) = runs(ui, "dagster/asset_partition_range_end", days[-1])
+    assert run["assets"] == ["event_report/daily"]
+    assert "dagster/backfill" in run["tags"]
