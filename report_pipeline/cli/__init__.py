@@ -45,11 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = _run(arguments)
-        sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has seen enough, and what is left may not be flushed into the closed pipe at exit.
+        code = 1  # whoever read our output has seen enough
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # A closed pipe or a full disk: what is left may not be flushed into it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = code or 1
     sys.exit(code)
 
 
@@ -58,6 +61,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         result = cli.main(args=arguments, prog_name="report-pipeline", standalone_mode=False)
     except PipelineError as error:
         say(f"report-pipeline: {error}")
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        say(error.format_message())
         return error.exit_code
     except click.ClickException as error:
         _say_usage(error)

@@ -146,21 +146,30 @@ def _stream(name: str, description: dict[str, Any], diagnosis: Diagnosis, facts:
 def _archive(settings: Settings, diagnosis: Diagnosis) -> None:
     from report_pipeline.events.archive import Archive
     from report_pipeline.events.schema import load_event_schema
+    from report_pipeline.yaml_lines import BrokenYaml
 
     say("Archive")
     facts: dict[str, Any] = {"uri": settings.archive_uri}
     diagnosis.facts["archive"] = facts
-    loads = Archive(settings.archive_uri, load_event_schema(settings.defs)).loads()
+    try:
+        schema = load_event_schema(settings.defs)
+    except BrokenYaml:
+        say("        cannot be looked at: the definition of events is broken, see below")
+        return
+    snapshot = Archive(settings.archive_uri, schema).snapshot()
+    loads = snapshot.loads
     facts |= {
         "days": len(loads),
         "first": min(loads, default=None),
         "last": max(loads, default=None),
         "events": sum(load.events for load in loads.values()),
         "rejected": sum(load.rejected for load in loads.values()),
+        "undated": snapshot.undated,
     }
     if loads:
         span = f"{facts['first']} to {facts['last']}, {facts['events']} events, {facts['rejected']} quarantined"
-        diagnosis.good(f"{settings.archive_uri}: {len(loads)} days loaded, {span}")
+        undated = f", {snapshot.undated} more without a usable time" if snapshot.undated else ""
+        diagnosis.good(f"{settings.archive_uri}: {len(loads)} days loaded, {span}{undated}")
     else:
         diagnosis.good(f"{settings.archive_uri}: no day loaded yet; a report's run loads what it needs")
 

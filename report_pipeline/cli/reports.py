@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from report_pipeline.cli.naming import CUSTOM, Asked, find_report, name_window, window_options
-from report_pipeline.cli.output import print_json, say
+from report_pipeline.cli.output import print_json, say, write_out
 from report_pipeline.errors import CallerMistake, PermanentFailure, TransientFailure
 from report_pipeline.pipeline import Pipeline, utc_now
 from report_pipeline.reports.export import FORMATS, render
@@ -85,11 +85,10 @@ def show(report: str, asked: Asked, form: str, output: Path | None) -> None:
         window = _newest(store, report, asked.duration) if asked.duration else named.window
         published = store.read(report, window)
     rendered = render(published, form)
-    content = rendered if isinstance(rendered, bytes) else rendered.encode()
     if output is None:
-        sys.stdout.buffer.write(content)
+        write_out(rendered)
         return
-    _write_whole(output, content)
+    _write_whole(output, rendered if isinstance(rendered, bytes) else rendered.encode())
     say(f"{output}: {published.rows.num_rows} rows of {report}, {window.describe()}")
 
 
@@ -102,7 +101,9 @@ def list_reports() -> None:
     reports = load_reports(settings.defs)
     with Pipeline(settings).open_store() as store:
         there = store.exists()
-        if not there:
+        if there:
+            store.check()
+        else:
             say(f"There is no reports table {settings.reports_table!r} yet: `report-pipeline init` creates it.")
         listed = [
             _describe_broken(found)
@@ -227,15 +228,21 @@ def _days_ahead(cron: str) -> int:
 
 
 def _write_whole(output: Path, content: bytes) -> None:
-    written = output.with_name(f".{output.name}.part")
+    if not output.parent.is_dir():
+        raise CallerMistake(f"There is no folder {output.parent} to write {output.name} into.")
+    # A pipe or a device is written to, never replaced by a file.
+    aside = output if output.exists() and not output.is_file() else output.with_name(f".{output.name}.part")
     try:
-        written.write_bytes(content)
-        written.replace(output)
+        aside.write_bytes(content)
+        if aside != output:
+            aside.replace(output)
     except OSError as error:
+        if aside != output:
+            aside.unlink(missing_ok=True)
         raise PermanentFailure(f"{output} cannot be written: {error.strerror}.") from error
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in [header, *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in [header, *rows])
+    write_out("".join(f"{line}\n" for line in lines))

@@ -1,11 +1,13 @@
 """`doctor` finds what does not fit, says what to do, and works when nothing else does."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from report_pipeline.settings import PACKAGE
 from report_pipeline_tests.cli.conftest import Ran, Run
 
 
@@ -53,6 +55,18 @@ def test_the_archive_tells_its_days(tables: Any, run: Run, tmp_path: Path) -> No
         "2019-06-22",
         1,
     )
+
+
+def test_the_quarantine_is_counted_with_and_without_a_time(tables: Any, run: Run, tmp_path: Path) -> None:
+    good = {"request_id": "r1", "created": "2019-06-22T12:00:00Z", "visitor": "ann"}
+    bad = [good | {"request_id": "r2", "visitor": 7}, good | {"request_id": "r3", "created": "soon"}]
+    (tmp_path / "some.ndjson").write_text("".join(f"{json.dumps(event)}\n" for event in [good, *bad]))
+    run("fill", str(tmp_path / "some.ndjson"))
+    run("build", "visitor_report", "--cadence", "daily", "--partition", "2019-06-22")
+    ran = run("doctor")
+    archive = json.loads(ran.out)["archive"]
+    assert (archive["events"], archive["rejected"], archive["undated"]) == (1, 1, 1)
+    assert "1 events, 1 quarantined, 1 more without a usable time" in ran.err
 
 
 def test_missing_tables(aws: Any, run: Run) -> None:
@@ -139,10 +153,6 @@ def test_no_secret_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_broken_definition(tables: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
-
-    from report_pipeline.settings import PACKAGE
-
     defs = tmp_path / "defs"
     shutil.copytree(PACKAGE / "defs", defs)
     monkeypatch.setenv("REPORT_PIPELINE_DEFS", str(defs))
@@ -152,6 +162,16 @@ def test_a_broken_definition(tables: Any, run: Run, tmp_path: Path, monkeypatch:
     assert ran.code == 1
     (broken,) = problems(ran)
     assert f"{sql}:" in broken
+    assert "report-pipeline check" in broken
+
+
+def test_a_broken_definition_of_events(tables: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(PACKAGE / "defs", tmp_path / "defs")
+    monkeypatch.setenv("REPORT_PIPELINE_DEFS", str(tmp_path / "defs"))
+    yaml = tmp_path / "defs" / "events" / "defs.yaml"
+    yaml.write_text(yaml.read_text().replace("visitor: visitor", "visitr: visitor"))
+    (broken,) = problems(run("doctor"))
+    assert f"{yaml}:" in broken
     assert "report-pipeline check" in broken
 
 
