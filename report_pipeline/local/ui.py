@@ -1,5 +1,6 @@
 """The Dagster UI and daemon as child processes: started, watched, and ended as one."""
 
+import errno
 import http.client
 import re
 import signal
@@ -42,8 +43,15 @@ def only_one(settings: Settings) -> Iterator[None]:
 
     Raises:
         CallerMistake: another one is running, or the UI's port is taken.
+        PermanentFailure: the home cannot be written to.
     """
-    lock = FileLock(_lock_file(settings))
+    try:
+        lock = FileLock(_lock_file(settings))
+    except OSError as error:
+        raise PermanentFailure(
+            f"The home {settings.home} cannot be written to: {error.strerror} ({error.filename})."
+            f" Set {PREFIX}HOME to a folder that can."
+        ) from error
     try:
         if not lock.try_acquire():
             raise CallerMistake(
@@ -94,6 +102,11 @@ def _check_port(settings: Settings) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise CallerMistake(
+                f"The UI cannot listen on {host} ({error.strerror})."
+                f" Set {PREFIX}UI_HOST to an address of this machine, such as 127.0.0.1."
+            ) from error
         raise CallerMistake(
             f"Port {port} of {host} cannot be used for the UI ({error.strerror}). Set {PREFIX}UI_PORT to a free port:"
             f" {PREFIX}UI_PORT={port + 1 if port < 65535 else port - 1} make run"

@@ -142,6 +142,24 @@ def test_a_taken_port_is_named_before_anything_is_started(home: Path, port: int)
     assert [path.name for path in home.iterdir()] == ["ui.lock"]
 
 
+def test_a_home_that_cannot_be_is_named_with_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("REPORT_PIPELINE_HOME", str(tmp_path / "file"))
+    ran = subprocess.run(UP, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1), ran.stderr
+    assert "REPORT_PIPELINE_HOME" in ran.stderr
+    assert str(tmp_path / "file") in ran.stderr
+
+
+def test_an_address_that_is_not_this_machines_is_named_with_its_setting(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPORT_PIPELINE_UI_HOST", "192.0.2.1")
+    ran = subprocess.run(UP, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1), ran.stderr
+    assert "Set REPORT_PIPELINE_UI_HOST" in ran.stderr
+
+
 def test_a_ui_that_ends_by_itself_is_reported_with_its_log(home: Path, port: int, start: Start) -> None:
     folder = home / "dagster"
     folder.mkdir(parents=True)
