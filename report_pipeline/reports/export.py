@@ -180,7 +180,11 @@ def _parquet(published: "PublishedReport") -> bytes:
         "revision": str(head.revision),
         "definition_version": head.definition_version,
         "built_at": format_instant(head.built_at),
+        "run_id": head.run_id,
         "events_read": str(head.events_read),
+        "rejected": str(head.rejected),
+        "undated": str(head.undated),
+        "digest": head.digest,
     }
     sink = pa.BufferOutputStream()
     pq.write_table(published.rows.replace_schema_metadata(told), sink)

@@ -150,6 +150,7 @@ def test_parquet_has_the_types_and_what_the_head_says(publish: Callable[..., Pub
     assert table.replace_schema_metadata().equals(rows)
     assert table.schema.metadata[b"window"] == TOKYO.key.encode()
     assert table.schema.metadata[b"report"] == b"some_report"
+    assert {b"events_read", b"rejected", b"undated", b"revision", b"digest"} <= set(table.schema.metadata)
 
 
 def test_an_unknown_format_is_a_callers_mistake(publish: Callable[..., PublishedReport], rows: pa.Table) -> None:
