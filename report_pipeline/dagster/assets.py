@@ -120,6 +120,7 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
                 for partition in context.partition_keys
             }
             with pipeline.open() as rooms:
+                heads = rooms.store.heads_of(definition.name, windows.values())
                 began = pipeline.clock()
                 _load_days(context, config, pipeline, windows, rooms)
                 with Builder(definition, rooms.archive.snapshot(began)) as builder:
@@ -127,6 +128,7 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
                         report=definition.name,
                         conserves=definition.conserves,
                         windows=windows,
+                        heads=heads,
                         compute=lambda window: builder.build(window, now=pipeline.clock()),
                         on_published=lambda partition, built, receipt: context.add_asset_metadata(
                             built_metadata(built, receipt, rooms.table.client, pipeline.settings.reports_table),

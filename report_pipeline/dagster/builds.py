@@ -13,7 +13,7 @@ from report_pipeline.windows import Window
 
 if TYPE_CHECKING:
     from report_pipeline.reports.build import BuiltReport
-    from report_pipeline.reports.store import Receipt
+    from report_pipeline.reports.store import Head, Receipt
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Builds:
         report: the report's name.
         conserves: the definition's column whose sum, or "rows" whose number, is that of the events read.
         windows: partition key to window, in the order in which they are computed.
+        heads: the current heads of those windows that have one, read before the events were, so that the
+            publication of a slow run with older events fails where a faster one has published newer ones.
         compute: computes one window; raises PipelineError where that window cannot be built.
         on_published: told about each window that has been published, with its partition key.
     """
@@ -43,6 +45,7 @@ class Builds:
     report: str
     conserves: str | None
     windows: Mapping[str, Window]
+    heads: Mapping[Window, "Head"]
     compute: Callable[[Window], "BuiltReport"]
     on_published: Callable[[str, "BuiltReport", "Receipt"], None]
     outcomes: dict[str, Outcome] = field(default_factory=dict)

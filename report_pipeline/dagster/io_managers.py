@@ -4,7 +4,7 @@ What belongs here: handing built windows to the report store, and current rows t
 How rows are laid out and made current is the store's business (`report_pipeline.reports.store`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,12 @@ from report_pipeline.dagster.failures import again, failures, step_failures
 from report_pipeline.dagster.partitions import window_of
 from report_pipeline.errors import PipelineError, TransientFailure
 from report_pipeline.pipeline import Pipeline
-from report_pipeline.windows import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from report_pipeline.reports.build import BuiltReport
-    from report_pipeline.reports.store import Head, Receipt, ReportStore, Unknown
+    from report_pipeline.reports.store import Receipt, ReportStore
 
 # Publishing waits for the network, computing for the processor; a few in flight hide the one behind the other.
 _IN_FLIGHT = 4
@@ -79,21 +78,19 @@ class ReportsIOManager(dg.IOManager):
         import pyarrow as pa
 
         report = context.asset_key.path[0]
-        keys = context.asset_partition_keys
         partitions = context.asset_partitions_def
         tables = []
         with failures(), self._pipeline.open_store() as store:
-            for key in keys:
-                window = window_of(partitions, key)
-                rows = store.read(report, window).rows
-                for name, instant in (("window_start", window.start), ("window_end", window.end)):
-                    column = pa.repeat(pa.scalar(instant, pa.timestamp("us", tz="UTC")), rows.num_rows)
-                    rows = rows.append_column(name, column)
+            windows = [window_of(partitions, key) for key in context.asset_partition_keys]
+            for published in store.read_windows(report, windows):
+                rows = published.rows
+                for name in ("start", "end"):
+                    instant = pa.scalar(getattr(published.head.window, name), pa.timestamp("us", tz="UTC"))
+                    rows = rows.append_column(f"window_{name}", pa.repeat(instant, rows.num_rows))
                 tables.append(rows)
         return pa.concat_tables(tables, promote_options="permissive")
 
     def _publish_all(self, store: "ReportStore", builds: Builds, run_id: str) -> None:
-        heads = _heads(store, builds)
         pending: dict[Future[Receipt], tuple[str, BuiltReport]] = {}
 
         def collect(return_when: str) -> None:
@@ -107,24 +104,12 @@ class ReportsIOManager(dg.IOManager):
 
         with ThreadPoolExecutor(max_workers=_IN_FLIGHT, thread_name_prefix="publish") as pool:
             for key, built in builds:
-                head = heads(built.window)
+                head = builds.heads.get(built.window)
                 pending[pool.submit(store.publish, built, run_id=run_id, head=head)] = (key, built)
                 if len(pending) >= _IN_FLIGHT:
                     collect(FIRST_COMPLETED)
             while pending:
                 collect("ALL_COMPLETED")
-
-
-def _heads(store: "ReportStore", builds: Builds) -> "Callable[[Window], Head | Unknown | None]":
-    """The current heads: those of a range read at once, a single one left to `publish`."""
-    from report_pipeline.reports.store import UNKNOWN
-
-    windows = builds.windows.values()
-    if len(windows) == 1:
-        return lambda window: UNKNOWN
-    span = Window(min(window.start for window in windows), max(window.end for window in windows))
-    heads = {head.window: head for head in store.heads(builds.report, span)}
-    return heads.get
 
 
 def _failure(builds: Builds) -> dg.Failure:

@@ -51,13 +51,11 @@ def built_metadata(built: "BuiltReport", receipt: "Receipt", client: Any, table:
         "rows written": receipt.rows_written,
         "content": "new content" if receipt.changed else "unchanged, nothing written",
         "window (UTC)": f"{times['start']} to {times['end']}",
-        "built at": head.built_at.isoformat(),
-        "definition version": head.definition_version,
-        "rows lie in": _where(built, client, table),
-        "preview": dg.MetadataValue.md(preview(built.rows)),
     }
     if built.window.zone != "UTC":
         metadata[f"window ({built.window.zone})"] = f"{times['start_local']} to {times['end_local']}"
+    metadata["rows lie in"] = _where(built, client, table)
+    metadata["preview"] = dg.MetadataValue.md(preview(built.rows))
     columns = dict(head.columns)
     if not columns.keys() <= {UUID, *built.definition.columns}:
         metadata["dagster/column_schema"] = _column_schema(columns, built.definition)
@@ -106,7 +104,8 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     text = value.isoformat() if hasattr(value, "isoformat") else str(value)
-    text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     if len(text) > _PREVIEW_CELL:
         text = text[: _PREVIEW_CELL - 1] + "…"
     if _LINK.search(text):

@@ -4,7 +4,7 @@ When a schedule fires and which windows it wants is the domain's business (`repo
 here its wishes become run requests.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -57,8 +57,8 @@ def report_schedule(spec: "ScheduleSpec", definition: "ReportDefinition") -> dg.
         wanted = {_key(cadence, window): window for window in due if cadence is None or cadence.matches(window)}
         if not wanted:
             return dg.SkipReason("No window is due yet.")
-        with failures():
-            published = _published(pipeline, definition.name, wanted.values())
+        with failures(), pipeline.open_store() as store:
+            published = store.heads_of(definition.name, wanted.values())
         keys = [key for key, window in wanted.items() if window not in published]
         listed = None if cadence else context.instance.get_dynamic_partitions(dynamic_name(definition.name))
         assert context.repository_def is not None
@@ -89,14 +89,6 @@ def report_schedule(spec: "ScheduleSpec", definition: "ReportDefinition") -> dg.
 
 def _key(cadence: Cadence | None, window: Window) -> str:
     return cadence.partition_key(window) if cadence else window.key
-
-
-def _published(pipeline: Pipeline, report: str, windows: Collection[Window]) -> set[Window]:
-    span = Window(min(window.start for window in windows), max(window.end for window in windows))
-    with pipeline.open_store() as store:
-        if len(windows) == 1:
-            return {head.window for head in [store.head(report, span)] if head}
-        return {head.window for head in store.heads(report, span)}
 
 
 def _request(report: str, keys: Sequence[str]) -> dg.RunRequest:

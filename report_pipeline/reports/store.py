@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from report_pipeline.dynamo import batch_write, dynamo_errors, error_code, is_unclear, translate
+from report_pipeline.dynamo import batch_get, batch_write, dynamo_errors, error_code, is_unclear, translate
 from report_pipeline.errors import CallerMistake, PermanentFailure, PipelineError, TransientFailure
 from report_pipeline.reports.build import BuiltReport
 from report_pipeline.reports.columns import columns_of, sorted_by
@@ -179,6 +179,15 @@ class ReportStore:
         item = answer.get("Item")
         return read_head(item, self._table) if item else None
 
+    def heads_of(self, report: str, windows: Iterable[Window]) -> dict[Window, Head]:
+        """The current heads of these windows, read consistently; none of a window that has not been published.
+
+        Its cost follows the number of `windows`, not of those that are published around them.
+        """
+        keys = [head_key(report, window) for window in windows]
+        heads = [read_head(item, self._table) for item in batch_get(self._client, self._table, keys)]
+        return {head.window: head for head in heads}
+
     def heads(self, report: str, within: Window | None = None) -> list[Head]:
         """The heads of a report's published windows in time, those that lie wholly inside `within` where it is given.
 
@@ -205,10 +214,7 @@ class ReportStore:
         head = self.head(report, window)
         for _ in range(_READS_BEFORE_GIVING_UP):
             if head is None:
-                raise CallerMistake(
-                    f"Report {report} has not been published for the window {window.describe()} ({window.key})."
-                    " `report-pipeline build` builds it."
-                )
+                raise _unpublished(report, window)
             (items,) = self._rows_of([head])
             if items is not None:
                 return PublishedReport(head, _table_of(head, items))
@@ -219,6 +225,14 @@ class ReportStore:
         raise TransientFailure(
             f"Report {report}, window {window.key}: it was replaced each time it was read. Try again."
         )
+
+    def read_windows(self, report: str, windows: Sequence[Window]) -> Iterator[PublishedReport]:
+        """The reports of these windows, in their order; errors as in `read`, before any row is read."""
+        heads = self.heads_of(report, windows)
+        for window in windows:
+            if window not in heads:
+                raise _unpublished(report, window)
+        return self.read_all([heads[window] for window in windows])
 
     def read_all(self, heads: Sequence[Head]) -> Iterator[PublishedReport]:
         """The reports of these heads, in their order, some windows ahead of the caller.
@@ -320,6 +334,13 @@ def _in_parallel(call: Callable[[Any], T], parts: Sequence[Any]) -> list[T]:
         return [call(part) for part in parts]
     with ThreadPoolExecutor(min(_WORKERS, len(parts)), thread_name_prefix="read-reports") as pool:
         return list(pool.map(call, parts))
+
+
+def _unpublished(report: str, window: Window) -> CallerMistake:
+    return CallerMistake(
+        f"Report {report} has not been published for the window {window.describe()} ({window.key})."
+        " `report-pipeline build` builds it."
+    )
 
 
 def _not_published(ours: Head, current: Head | None, failed_condition: bool) -> PipelineError:

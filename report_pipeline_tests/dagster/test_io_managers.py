@@ -101,6 +101,33 @@ def test_a_late_event_makes_a_new_revision_of_its_window_alone(week: Lab) -> Non
     }
 
 
+@pytest.mark.parametrize("keys", [("2019-06-22",), DAYS])
+def test_a_slow_run_with_older_events_does_not_replace_a_faster_one_with_newer(
+    week: Lab, keys: tuple[str, ...]
+) -> None:
+    opened: list[LabPipeline] = []
+
+    class Overtaken(LabPipeline):
+        """Between a run's reading of the events and its publishing, another run sees a late event and publishes."""
+
+        @contextmanager
+        def open_store(self) -> Iterator[ReportStore]:
+            opened.append(self)
+            if len(opened) == 2:
+                week.put(("2019-06-22T12:00:00Z", "dan"))
+                week.use(LabPipeline)
+                assert week.run("visits", "daily", "2019-06-22", config={"reload_events": True}).success
+            with super().open_store() as store:
+                yield store
+
+    week.use(Overtaken)
+    result = week.run("visits", "daily", *keys)
+    assert result.success
+    assert retries(result) == 1
+    assert week.rows("visits", day(22)) == [{"visitor": "dan", "n": 1}]
+    assert week.head("visits", day(22)).revision == 1
+
+
 def test_a_range_of_custom_windows(week: Lab) -> None:
     keys = [day(21, days=2).key, day(23).key]
     assert set(materialized(week.run("visits", "custom", *keys), "visits", "custom")) == set(keys)

@@ -226,6 +226,31 @@ def test_heads_are_listed_in_time_and_only_those_wholly_inside(
     assert store.heads("some", window) == []
 
 
+def test_the_heads_of_given_windows_are_read_whatever_is_published_around_them(
+    store: ReportStore, built: Built, visitors: Visitors, window: Window
+) -> None:
+    minutes = [Window(window.start + timedelta(minutes=n), window.start + timedelta(minutes=n + 1)) for n in range(130)]
+    for each in minutes:
+        store.publish(built(visitors(), window=each), run_id="run-1")
+    wanted = [window, *reversed(minutes[::2])]
+    heads = store.heads_of("some_report", wanted)
+    assert {each: head.window for each, head in heads.items()} == {each: each for each in minutes[::2]}
+    assert store.heads_of("some_report", []) == {}
+    assert store.heads_of("some", minutes) == {}
+
+
+def test_windows_are_read_in_the_order_asked_for_or_the_first_unpublished_one_is_named(
+    store: ReportStore, built: Built, visitors: Visitors, window: Window
+) -> None:
+    hours = [Window(window.start + timedelta(hours=n), window.start + timedelta(hours=n + 1)) for n in range(4)]
+    for number, each in enumerate(hours[:3]):
+        store.publish(built(visitors(a=number), window=each), run_id="run-1")
+    read = store.read_windows("some_report", [hours[2], hours[0]])
+    assert [published.rows["n"].to_pylist() for published in read] == [[2], [0]]
+    with pytest.raises(CallerMistake, match=hours[3].key):
+        store.read_windows("some_report", [hours[0], hours[3]])
+
+
 def test_many_reports_are_read_in_the_order_of_their_heads(
     store: ReportStore, built: Built, visitors: Visitors, window: Window
 ) -> None:
