@@ -230,6 +230,9 @@ def _message(details: ErrorDetails, model: type[BaseModel] | None) -> str:
     if kind in ("value_error", "assertion_error") and "error" in context:
         return str(context["error"])
     message = details["msg"].removeprefix("Input ")
+    if kind in ("dict_type", "mapping_type", "model_type", "model_attributes_type"):
+        # In the words of YAML, not those of Python's classes.
+        message = "should be a mapping, keys with their values"
     if isinstance(given, str | int | float | bool) or given is None:
         shown = "empty" if given is None else repr(given)
         message += f" (it is {shown})"

@@ -101,7 +101,7 @@ def test_an_unknown_key_gets_the_nearest_known_one() -> None:
 def test_a_value_that_fits_no_member_of_a_union_is_one_problem() -> None:
     found = problems("zone: UTC\nby_name:\n  x: hello\n")
     assert len(found) == 1
-    assert found[0].startswith(f"{FILE}:3: by_name.x: should be a valid dictionary")
+    assert found[0].startswith(f"{FILE}:3: by_name.x: should be a mapping, keys with their values")
     assert ", or should be a valid integer" in found[0]
 
 

@@ -10,6 +10,7 @@ import click
 from report_pipeline.cli.naming import CUSTOM, Asked, find_report, name_window, window_options
 from report_pipeline.cli.output import print_json, say, write_out
 from report_pipeline.errors import CallerMistake, PermanentFailure, TransientFailure
+from report_pipeline.events.schema import load_event_schema
 from report_pipeline.pipeline import Pipeline, utc_now
 from report_pipeline.reports.export import FORMATS, render
 from report_pipeline.settings import Settings, load_settings
@@ -33,8 +34,11 @@ def build(report: str, asked: Asked, reload: bool) -> None:
     report-pipeline build visitor_report --cadence daily --partition 2019-06-22
     report-pipeline build visitor_report --last 15m
     """
-    settings = load_settings()
-    named = name_window(_definition(settings, report), asked, utc_now())
+    settings, now = load_settings(), utc_now()
+    named = name_window(_definition(settings, report), asked, now)
+    if named.window.start > now:
+        raise CallerMistake(f"The window {named.window.describe()} has not begun yet: there is nothing to report on.")
+    load_event_schema(settings.defs)
     with Pipeline(settings).open_store() as store:
         # A run would try again and again to publish where it cannot.
         store.check()

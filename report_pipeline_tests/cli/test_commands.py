@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from report_pipeline.settings import PACKAGE
 from report_pipeline_tests.cli.conftest import Run
 
 DAY = ("--from", "2019-06-22T00:00:00+09:00", "--to", "2019-06-23T00:00:00+09:00")
@@ -201,10 +203,6 @@ def test_check_names_each_mistake_by_file_and_line(run: Run, tmp_path: Path, mon
     missing = run("check")
     assert missing.code == 2
     assert str(defs) in missing.err
-    import shutil
-
-    from report_pipeline.settings import PACKAGE
-
     shutil.copytree(PACKAGE / "defs", defs)
     yaml = defs / "visitor_report" / "defs.yaml"
     yaml.write_text(yaml.read_text().replace("zone: Asia/Tokyo", "zone: Asia/Tokio"))
@@ -218,6 +216,27 @@ def test_check_names_each_mistake_by_file_and_line(run: Run, tmp_path: Path, mon
     broken = run("build", "visitor_report", *DAY)
     assert broken.code == 2
     assert "Asia/Tokio" in broken.err
+
+
+def test_a_broken_definition_of_events_is_the_callers_mistake_to_build_and_fill(
+    filled: Any, run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(PACKAGE / "defs", tmp_path / "defs")
+    monkeypatch.setenv("REPORT_PIPELINE_DEFS", str(tmp_path / "defs"))
+    (tmp_path / "defs" / "events" / "defs.yaml").write_text("")
+    for arguments in (("build", "visitor_report", *DAY), ("fill", str(file))):
+        ran = run(*arguments)
+        assert (ran.code, ran.out) == (2, "")
+        expected = f"report-pipeline: {tmp_path}/defs/events/defs.yaml:1: should be a mapping"
+        assert ran.err.startswith(expected)
+
+
+def test_a_window_that_has_not_begun_is_not_built(filled: Any, run: Run) -> None:
+    future = ("--from", "2100-01-01T00:00Z", "--to", "2100-01-02T00:00Z")
+    ran = run("build", "visitor_report", *future)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "2100-01-01 00:00 to 2100-01-02 00:00 (UTC) has not begun yet" in ran.err
+    assert run("show", "visitor_report", *future).code == 2
 
 
 def test_schedules_are_listed_with_their_next_fires(run: Run) -> None:

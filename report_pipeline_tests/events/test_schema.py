@@ -212,7 +212,7 @@ def test_the_shipped_definition_declares_what_the_sample_and_logs_hold() -> None
         ("  time: {attribute: x}\n  columns:\n    Day: string\n", 5, "the column day is always there"),
         ("  time: {attribute: x}\n  columns:\n    a-b: string\n", 5, "a column's name is letters, digits and _"),
         ("  time: {attribute: x}\n  columns:\n    a: string\n    A: string\n", 4, "a and A are the same column in SQL"),
-        ("  time: {attribute: x}\n  columns: [a]\n", 4, "should be a valid dictionary"),
+        ("  time: {attribute: x}\n  columns: [a]\n", 4, "should be a mapping, keys with their values"),
         ("  time: {attribute: x}\n  colums: {}\n", 4, "did you mean columns?"),
     ],
 )
