@@ -27,11 +27,17 @@ ISO_DURATION = re.compile(
 NO_ZONES = re.compile(r"(localtime|posixrules|Factory|posix/.*|right/.*)")
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was most likely meant, whatever its case; None where none is near."""
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[near[0]] if near else None
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence with the nearest known word, to go behind a message: ` Did you mean "day"?`, or nothing."""
-    by_lower = {name.lower(): name for name in known}
-    nearest = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
-    return f' Did you mean "{by_lower[nearest[0]]}"?' if nearest else ""
+    near = closest(word, known)
+    return f' Did you mean "{near}"?' if near is not None else ""
 
 
 def aware(instant: datetime, what: str) -> datetime:

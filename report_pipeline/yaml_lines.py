@@ -3,7 +3,6 @@
 Values are what Dagster's own loader makes of the same file: dates stay text, for the models to parse.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from report_pipeline.errors import CallerMistake
+from report_pipeline.instants import closest
 
 Location = tuple[Any, ...]
 """The keys and list positions (from 0) that lead to a value."""
@@ -206,10 +206,9 @@ def problems_of(
 def nearest(word: object, known: Iterable[object]) -> str:
     """A hint for a name that isn't known: "; did you mean X?", or else the names that are."""
     names = sorted({str(name) for name in known})
-    lowered = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {lowered[close[0]]}?"
+    near = closest(str(word), names)
+    if near is not None:
+        return f"; did you mean {near}?"
     return f"; known: {', '.join(names)}" if names else ""
 
 
@@ -238,7 +237,7 @@ def _message(details: ErrorDetails, model: type[BaseModel] | None) -> str:
         message += f" (it is {shown})"
     if kind in ("enum", "literal_error"):
         choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-        if difflib.get_close_matches(str(given).lower(), choices, n=1, cutoff=0.6):
+        if closest(str(given), choices) is not None:
             message += nearest(given, choices)
     return message
 

@@ -10,14 +10,13 @@ import click
 
 from report_pipeline.cli.output import print_json, say
 from report_pipeline.errors import CallerMistake
+from report_pipeline.events.files import AUTO, FORMS
 from report_pipeline.pipeline import Pipeline, utc_now
 from report_pipeline.settings import load_settings
 from report_pipeline.tables import create_missing
 
 if TYPE_CHECKING:
     from report_pipeline.events.fill import Progress
-
-FORMATS = ("auto", "events-json", "ndjson", "combined-log")
 
 
 @click.command()
@@ -39,7 +38,7 @@ def init(events_table: str | None) -> None:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(FORMATS), default="auto", show_default=True)
+@click.option("--format", "form", type=click.Choice((AUTO, *FORMS)), default=AUTO, show_default=True)
 @click.option("--shift-to-now", is_flag=True, help="Move the events' times so that the latest happens now.")
 def fill(files: Sequence[Path], form: str, shift_to_now: bool) -> None:
     """Write the events of FILES, each plain or gzipped, into the events table. Doing it again writes nothing.

@@ -4,17 +4,15 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from report_pipeline.errors import CallerMistake
+from report_pipeline.instants import did_you_mean
+from report_pipeline.reports.definition import CUSTOM, Broken, ReportDefinition
 from report_pipeline.windows import Window, parse_duration, parse_window
 
-if TYPE_CHECKING:
-    from report_pipeline.reports.definition import Broken, ReportDefinition
-
-CUSTOM = "custom"
 EXAMPLES = (
     "--from 2019-06-22T00:00+09:00 --to 2019-06-25T00:00+09:00, --last 15m, or --cadence daily --partition 2019-06-22"
 )
@@ -41,7 +39,7 @@ class Asked:
 class Named:
     """A window of a report, and the partition that it is: `cadence` is "custom" for one of no cadence."""
 
-    definition: "ReportDefinition"
+    definition: ReportDefinition
     cadence: str
     partition: str
     window: Window
@@ -71,15 +69,12 @@ def window_options(command: Command) -> Command:
     return decorated  # type: ignore[no-any-return]  # click's decorators give back what they are given
 
 
-def find_report(reports: "Mapping[str, ReportDefinition | Broken]", name: str) -> "ReportDefinition":
+def find_report(reports: Mapping[str, ReportDefinition | Broken], name: str) -> ReportDefinition:
     """The report of this name.
 
     Raises:
         CallerMistake: there is none, and the nearest name is said; or its definition is broken.
     """
-    from report_pipeline.instants import did_you_mean
-    from report_pipeline.reports.definition import Broken
-
     found = reports.get(name)
     if found is None:
         known = ", ".join(sorted(reports)) or "none"
@@ -90,7 +85,7 @@ def find_report(reports: "Mapping[str, ReportDefinition | Broken]", name: str) -
     return found
 
 
-def name_window(definition: "ReportDefinition", asked: Asked, now: datetime) -> Named:
+def name_window(definition: ReportDefinition, asked: Asked, now: datetime) -> Named:
     """The one window that the options name.
 
     Args:
@@ -125,7 +120,7 @@ def name_window(definition: "ReportDefinition", asked: Asked, now: datetime) -> 
     return _custom(definition, Window.between(asked.start, asked.end, definition.zone))
 
 
-def _partition(definition: "ReportDefinition", cadence: str | None, key: str) -> Named:
+def _partition(definition: ReportDefinition, cadence: str | None, key: str) -> Named:
     if cadence == CUSTOM or (cadence is None and "/" in key):
         return _custom(definition, parse_window(key, definition.zone))
     if cadence is None:
@@ -138,5 +133,5 @@ def _partition(definition: "ReportDefinition", cadence: str | None, key: str) ->
     return Named(definition, found.name, key, found.window(key))
 
 
-def _custom(definition: "ReportDefinition", window: Window) -> Named:
+def _custom(definition: ReportDefinition, window: Window) -> Named:
     return Named(definition, CUSTOM, window.key, window)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from report_pipeline.cli.naming import CUSTOM, Asked, find_report, name_window, window_options
+from report_pipeline.cli.naming import Asked, find_report, name_window, window_options
 from report_pipeline.cli.output import print_json, say, write_out
 from report_pipeline.errors import CallerMistake, PermanentFailure, TransientFailure
 from report_pipeline.events.schema import load_event_schema
 from report_pipeline.pipeline import Pipeline, utc_now
+from report_pipeline.reports.definition import CUSTOM, Broken, ReportDefinition, load_reports
 from report_pipeline.reports.export import FORMATS, render
 from report_pipeline.settings import Settings, load_settings
 from report_pipeline.windows import Window
 
 if TYPE_CHECKING:
-    from report_pipeline.reports.definition import Broken, ReportDefinition
     from report_pipeline.reports.store import Head, ReportStore
 
 NEXT_FIRES = 3
@@ -99,8 +99,6 @@ def show(report: str, asked: Asked, form: str, output: Path | None) -> None:
 @click.command("list")
 def list_reports() -> None:
     """List the reports: their cadences, and which windows are published."""
-    from report_pipeline.reports.definition import Broken, load_reports
-
     settings = load_settings()
     reports = load_reports(settings.defs)
     with Pipeline(settings).open_store() as store:
@@ -145,7 +143,6 @@ def schedules() -> None:
 def list_schedules(form: str) -> None:
     """List the schedules: when each fires next, and for which window. The UI shows which are switched on."""
     from report_pipeline.dagster.fires import dagster_fires
-    from report_pipeline.reports.definition import Broken, load_reports
 
     now = utc_now()
     listed = []
@@ -177,9 +174,7 @@ def list_schedules(form: str) -> None:
     )
 
 
-def _definition(settings: Settings, report: str) -> "ReportDefinition":
-    from report_pipeline.reports.definition import load_reports
-
+def _definition(settings: Settings, report: str) -> ReportDefinition:
     return find_report(load_reports(settings.defs), report)
 
 
@@ -192,11 +187,11 @@ def _newest(store: "ReportStore", report: str, length: timedelta) -> Window:
     return max(windows, key=lambda window: window.end)
 
 
-def _describe_broken(broken: "Broken") -> dict[str, Any]:
+def _describe_broken(broken: Broken) -> dict[str, Any]:
     return {"name": broken.name, "problems": [str(problem) for problem in broken.problems]}
 
 
-def _describe_report(definition: "ReportDefinition", heads: "list[Head]") -> dict[str, Any]:
+def _describe_report(definition: ReportDefinition, heads: "list[Head]") -> dict[str, Any]:
     windows = [head.window for head in heads]
     return {
         "name": definition.name,
