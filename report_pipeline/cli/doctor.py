@@ -98,7 +98,7 @@ def _dynamodb(settings: Settings, diagnosis: Diagnosis) -> None:
 def _tables(settings: Settings, client: Any, diagnosis: Diagnosis, facts: dict[str, Any]) -> None:
     from report_pipeline.events.table import EventsTable
     from report_pipeline.reports.store import ReportStore
-    from report_pipeline.reports.table import describe_table
+    from report_pipeline.tables import describe_table
 
     for role, name, table in (
         ("events_table", settings.events_table, EventsTable(client, settings.events_table)),

@@ -22,6 +22,7 @@ from report_pipeline.dynamo import (
     is_throttled,
 )
 from report_pipeline.errors import PermanentFailure, PipelineError, TransientFailure
+from report_pipeline.tables import describe_table
 
 MOST_SCANNERS = 32
 """Most segments that are read at the same time, however many there are."""
@@ -88,7 +89,7 @@ class EventsTable:
 
     def exists(self) -> bool:
         """Whether there is a table of this name, whatever its key."""
-        return self._describe() is not None
+        return describe_table(self.client, self.name) is not None
 
     def check(self) -> None:
         """Make sure that the table is there and has the key that an events table has.
@@ -97,7 +98,7 @@ class EventsTable:
             PermanentFailure: it is not, or has not; or there is no access.
             TransientFailure: the endpoint is down.
         """
-        description = self._describe()
+        description = describe_table(self.client, self.name)
         if description is None:
             raise PermanentFailure(
                 f"There is no events table {self.name!r}. Check its name (REPORT_PIPELINE_EVENTS_TABLE), the region "
@@ -114,18 +115,6 @@ class EventsTable:
                 f"Table {self.name!r} has the key {found}; an events table's only key is {self.KEY} (S, HASH). Name "
                 "another table in REPORT_PIPELINE_EVENTS_TABLE; this one is left as it is."
             )
-
-    def _describe(self) -> dict[str, Any] | None:
-        from botocore.exceptions import ClientError
-
-        with dynamo_errors("describing the table", self.name):
-            try:
-                table: dict[str, Any] = self.client.describe_table(TableName=self.name)["Table"]
-            except ClientError as error:
-                if error_code(error) == "ResourceNotFoundException":
-                    return None
-                raise
-        return table
 
     def get(self, ids: Iterable[str]) -> dict[str, Item]:
         """The items with these request ids, by id, read consistently; an id without an item is left out."""

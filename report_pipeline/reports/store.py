@@ -25,7 +25,8 @@ from report_pipeline.reports.build import BuiltReport
 from report_pipeline.reports.columns import columns_of, sorted_by
 from report_pipeline.reports.heads import Entry, Head, head_item, head_key, read_head
 from report_pipeline.reports.items import Digest, EncodedRow, check_size, decode_rows, encode_rows, shard_of
-from report_pipeline.reports.table import check_table, create_table, describe_table
+from report_pipeline.reports.table import check_table, create_table
+from report_pipeline.tables import describe_table
 from report_pipeline.windows import Window
 
 if TYPE_CHECKING:

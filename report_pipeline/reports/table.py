@@ -4,6 +4,7 @@ from typing import Any
 
 from report_pipeline.dynamo import dynamo_errors, error_code
 from report_pipeline.errors import PermanentFailure, TransientFailure
+from report_pipeline.tables import describe_table
 
 _KEY = [("pk", "HASH"), ("sk", "RANGE")]
 
@@ -57,16 +58,3 @@ def check_table(client: Any, table: str) -> None:
             f"The table {table!r} is not a reports table: its key is {described}, expected pk (HASH, S), sk (RANGE, S)."
             " Name another one with REPORT_PIPELINE_REPORTS_TABLE, which `report-pipeline init` creates."
         )
-
-
-def describe_table(client: Any, table: str) -> dict[str, Any] | None:
-    """What DynamoDB says of a table; None where there is none of that name."""
-    from botocore.exceptions import ClientError
-
-    with dynamo_errors("describing the table", table):
-        try:
-            return dict(client.describe_table(TableName=table)["Table"])
-        except ClientError as error:
-            if error_code(error) != "ResourceNotFoundException":
-                raise
-            return None
