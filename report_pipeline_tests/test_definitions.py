@@ -312,3 +312,12 @@ def test_dg_lists_the_definitions(home: Path) -> None:
     assert {schedule["name"] for schedule in listed["schedules"]} == set(written["schedules"])
     assert "BetaWarning" not in done.stderr
     assert not home.exists()
+
+
+@pytest.mark.integration
+def test_dg_finds_nothing_wrong_with_the_definitions(home: Path) -> None:
+    dg_command = Path(sys.executable).with_name("dg")
+    done = subprocess.run([dg_command, "check", "defs"], capture_output=True, text=True, check=False, cwd=PACKAGE.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "All component YAML validated successfully." in done.stdout
+    assert not home.exists()

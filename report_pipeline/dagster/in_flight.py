@@ -8,7 +8,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.execution.backfill import BulkActionStatus
 
 PRESUMED_DEAD = timedelta(hours=6)
-"""Dagster takes a day to notice that a run's machine lost its power. To build a window twice harms nothing."""
+"""Dagster does not notice that a run's machine lost its power. To build a window twice harms nothing."""
 
 _QUEUED = dg.DagsterRunStatus.QUEUED
 _UNFINISHED = [

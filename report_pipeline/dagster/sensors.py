@@ -1,4 +1,4 @@
-"""Sensors: so far the one that takes old custom windows off the list of partitions."""
+"""The sensor that takes old custom windows off the list of partitions."""
 
 import json
 from datetime import datetime, timedelta

@@ -98,7 +98,7 @@ class EventSchema(_Model):
     visitor: str = Field(default=VISITOR, min_length=1)
     columns: dict[Annotated[str, AfterValidator(_column_name)], Column] = Field(default_factory=dict)
 
-    @field_validator("columns", mode="before")
+    @field_validator("columns", mode="before", json_schema_input_type=dict[str, ColumnType | Column])
     @classmethod
     def _type_alone(cls, columns: Any) -> Any:
         """`name: string` is short for `name: {type: string}`."""

@@ -29,11 +29,11 @@ run_retries:
   max_retries: 2
   retry_on_asset_or_op_failure: false
 
-# Ends runs that never began, or that hang.
+# Ends runs that never began, or that hang; after six hours schedules take a run for dead as well.
 run_monitoring:
   enabled: true
   start_timeout_seconds: 300
-  max_runtime_seconds: 86400
+  max_runtime_seconds: 21600
   poll_interval_seconds: 30
 
 schedules:

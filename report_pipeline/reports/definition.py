@@ -128,12 +128,12 @@ class ReportAttributes(_Model):
     )
     zone: Annotated[str, BeforeValidator(_zone)] = Field(default="UTC", description="IANA name, such as Asia/Tokyo.")
     start: date | None = Field(default=None, description="Local date of the first window of every cadence.")
-    cadences: list[Annotated[CadenceSpec, BeforeValidator(_cadence)]] = Field(
+    cadences: list[Annotated[CadenceSpec, BeforeValidator(_cadence, json_schema_input_type=CadenceSpec | str)]] = Field(
         default_factory=list, description="hourly, daily, weekly, monthly, or {name, every, zone, start}."
     )
     key: list[str] = Field(min_length=1, description="The columns that tell one row from another.")
-    columns: dict[str, Annotated[ColumnSpec, BeforeValidator(_column)]] = Field(
-        default_factory=dict, description="Types and descriptions of the columns."
+    columns: dict[str, Annotated[ColumnSpec, BeforeValidator(_column, json_schema_input_type=str | ColumnSpec)]] = (
+        Field(default_factory=dict, description="Types and descriptions of the columns.")
     )
     conserves: str | None = Field(
         default=None, description='"rows" or a column: their number or sum must be the number of events read.'
