@@ -2,8 +2,9 @@
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -27,7 +28,7 @@ from report_pipeline_tests.support.home import SAMPLE, Home, Up, fill_sample, up
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # It talks to this machine only, and asks nobody for anything else.
@@ -116,16 +117,16 @@ def test_one_partition_is_materialised(page: "Page", ui: Up, sample: list[Event]
 
 
 def test_a_schedule_is_switched_on_and_off_and_stays_so(page: "Page", ui: Up) -> None:
-    def status() -> Any:
-        return schedule_state(ui, SCHEDULE)["status"]
+    def is_now(wanted: str) -> bool:
+        return bool(schedule_state(ui, SCHEDULE)["status"] == wanted)
 
-    assert status() == "STOPPED"
+    assert is_now("STOPPED")
     for wanted, checked in (("RUNNING", True), ("STOPPED", False)):
         switch_of(page).click()
-        wait_for(lambda wanted=wanted: status() == wanted, 15, f"the switch to be {wanted}")
+        wait_for(partial(is_now, wanted), 15, f"the switch to be {wanted}")
 
         reload_location(ui)
-        assert status() == wanted
+        assert is_now(wanted)
         assert switch_of(page).get_by_role("checkbox").is_checked() == checked
 
 
@@ -135,9 +136,8 @@ def test_a_backfill_of_five_days_is_launched(page: "Page", ui: Up, sample: list[
 
     client = ui.home.dynamodb()
     for text in days:
-        rows = wait_for(
-            lambda text=text: published(client, "event_report", *day(text)), BACKFILL_SECONDS, f"the report of {text}"
-        )
+        report = partial(published, client, "event_report", *day(text))
+        rows = wait_for(report, BACKFILL_SECONDS, f"the report of {text}")
         assert rows == event_report(sample, *day(text))
     (run,) = runs(ui, "dagster/asset_partition_range_end", days[-1])
     assert run["assets"] == ["event_report/daily"]

@@ -1,4 +1,4 @@
-"""One `report-pipeline up` for all tests that only use it; those that end it have one of their own."""
+"""What tests of real processes share, one of each for a module."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,23 +18,17 @@ def sample() -> list[Event]:
     return sample_events(SAMPLE)
 
 
-@pytest.fixture(scope="session")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """The home of `ui`, with the report `pulse` beside the shipped ones."""
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A running `report-pipeline up` over the sample's events, with the report `pulse` beside the shipped ones."""
     home = Home.make(tmp_path_factory.mktemp("ui"))
     add_pulse(home)
-    return home
-
-
-@pytest.fixture(scope="session")
-def ui(shared_home: Home) -> Iterator[Up]:
-    """A running `report-pipeline up` over the sample's events."""
-    fill_sample(shared_home)
-    with up(shared_home) as running:
+    fill_sample(home)
+    with up(home) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dynamodb_of_ui(ui: Up) -> Any:
     """A plain client of boto3's for the database of `ui`."""
     return ui.home.dynamodb()

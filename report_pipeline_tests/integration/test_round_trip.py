@@ -15,7 +15,7 @@ from report_pipeline_tests.support.expected import (
 )
 from report_pipeline_tests.support.home import SAMPLE, Home
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("command line")]
+pytestmark = pytest.mark.integration
 
 WINDOW = ["--from", "2019-06-22T00:00:00+09:00", "--to", "2019-06-25T00:00:00+09:00"]
 START, END = datetime(2019, 6, 21, 15, tzinfo=UTC), datetime(2019, 6, 24, 15, tzinfo=UTC)

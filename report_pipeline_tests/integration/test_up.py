@@ -18,7 +18,7 @@ from report_pipeline_tests.support.pulse import (
     pulse_report,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("up")]
+pytestmark = pytest.mark.integration
 
 # A tick comes within a minute, and the daemon may be busy.
 TICK_SECONDS = 100.0
