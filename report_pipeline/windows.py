@@ -143,6 +143,15 @@ class Window:
             return f"{start:{form}} to {end:{form}} ({offsets[0]}, {self.zone})"
         return f"{start:{form}} {offsets[0]} to {end:{form}} {offsets[1]} ({self.zone})"
 
+    def require_begun(self, now: datetime) -> None:
+        """Make sure that the window has begun at the aware instant `now`.
+
+        Raises:
+            CallerMistake: it has not, so there is nothing to report on.
+        """
+        if self.start > now:
+            raise CallerMistake(f"The window {self.describe()} has not begun yet: there is nothing to report on.")
+
     def to_dict(self) -> dict[str, str]:
         """The window as texts: `start` and `end` in UTC, `zone`, `start_local` and `end_local` with their offsets."""
         start, end = self._local()

@@ -1,7 +1,7 @@
 """How `build` and `show` are told which window of which report is meant."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from report_pipeline.errors import CallerMistake
-from report_pipeline.instants import did_you_mean
-from report_pipeline.reports.definition import CUSTOM, Broken, ReportDefinition
+from report_pipeline.reports.definition import CUSTOM, ReportDefinition
 from report_pipeline.windows import Window, parse_duration, parse_window
 
 EXAMPLES = (
@@ -67,22 +66,6 @@ def window_options(command: Command) -> Command:
     ):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]  # click's decorators give back what they are given
-
-
-def find_report(reports: Mapping[str, ReportDefinition | Broken], name: str) -> ReportDefinition:
-    """The report of this name.
-
-    Raises:
-        CallerMistake: there is none, and the nearest name is said; or its definition is broken.
-    """
-    found = reports.get(name)
-    if found is None:
-        known = ", ".join(sorted(reports)) or "none"
-        raise CallerMistake(f"There is no report {name!r}.{did_you_mean(name, reports)} Reports: {known}.")
-    if isinstance(found, Broken):
-        problems = "; ".join(str(problem) for problem in found.problems)
-        raise CallerMistake(f"The definition of {name} is broken: {problems}")
-    return found
 
 
 def name_window(definition: ReportDefinition, asked: Asked, now: datetime) -> Named:

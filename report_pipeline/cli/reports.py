@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from report_pipeline.cli.naming import Asked, find_report, name_window, window_options
+from report_pipeline.cli.naming import Asked, name_window, window_options
 from report_pipeline.cli.output import print_json, say, write_out
 from report_pipeline.errors import CallerMistake, PermanentFailure, TransientFailure
 from report_pipeline.events.schema import load_event_schema
 from report_pipeline.pipeline import Pipeline, utc_now
-from report_pipeline.reports.definition import CUSTOM, Broken, ReportDefinition, load_reports
+from report_pipeline.reports.definition import CUSTOM, Broken, ReportDefinition, find_report, load_reports
 from report_pipeline.reports.export import FORMATS, render
 from report_pipeline.settings import Settings, load_settings
 from report_pipeline.windows import Window
@@ -36,8 +36,7 @@ def build(report: str, asked: Asked, reload: bool) -> None:
     """
     settings, now = load_settings(), utc_now()
     named = name_window(_definition(settings, report), asked, now)
-    if named.window.start > now:
-        raise CallerMistake(f"The window {named.window.describe()} has not begun yet: there is nothing to report on.")
+    named.window.require_begun(now)
     load_event_schema(settings.defs)
     with Pipeline(settings).open_store() as store:
         # A run would try again and again to publish where it cannot.

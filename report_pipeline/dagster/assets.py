@@ -6,7 +6,7 @@ Each is a few lines over `report_pipeline.events` and `report_pipeline.reports`.
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -116,7 +116,9 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
 
         with step_failures(context.retry_number):
             windows = {
-                partition: cadence.window(partition) if cadence else custom_window(partition, definition.zone)
+                partition: cadence.window(partition)
+                if cadence
+                else custom_window(partition, definition.zone, pipeline.clock())
                 for partition in context.partition_keys
             }
             with pipeline.open() as rooms:
@@ -164,11 +166,12 @@ def _plain(name: str) -> str:
     return plain if plain == name else f"{plain}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
-def custom_window(key: str, zone: str) -> Window:
+def custom_window(key: str, zone: str, now: datetime) -> Window:
     """The window of a custom partition's key, which a person may have typed.
 
     Raises:
-        CallerMistake: the key is no ISO 8601 interval, or not the UTC form that identifies the window.
+        CallerMistake: the key is no ISO 8601 interval, or not the UTC form that identifies the window, or the
+            window has not begun at `now`.
     """
     window = parse_window(key, zone)
     if window.key != key:
@@ -176,6 +179,7 @@ def custom_window(key: str, zone: str) -> Window:
             f"The partition key {key!r} is not in the form that identifies a window. Add the partition"
             f" {window.key!r} instead (the same window in UTC) and delete this one."
         )
+    window.require_begun(now)
     return window
 
 

@@ -9,11 +9,13 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from report_pipeline.errors import TransientFailure
 from report_pipeline.reports.definition import CUSTOM
 from report_pipeline.units import Unit
 from report_pipeline.windows import Cadence, Window
 
 REPORT_TAG = "report_pipeline/report"
+_TRIES = 10
 EVENTS_KEY = dg.AssetKey("events")
 
 
@@ -35,6 +37,26 @@ def custom_partitions(report: str) -> dg.DynamicPartitionsDefinition:
 def dynamic_name(report: str) -> str:
     """The name under which the Dagster instance keeps the keys of a report's custom windows."""
     return f"{report}_{CUSTOM}"
+
+
+def add_custom_keys(instance: dg.DagsterInstance, report: str, keys: Sequence[str]) -> None:
+    """List custom windows of a report as partitions, in the order of `keys`; those that are listed stay where they are.
+
+    Dagster looks which keys are there and then adds the others: of two processes that add the same ones at
+    once, the second is refused, and adds what is still absent.
+
+    Raises:
+        TransientFailure: others added keys each time.
+    """
+    from sqlalchemy.exc import IntegrityError
+
+    for _ in range(_TRIES):
+        try:
+            instance.add_dynamic_partitions(dynamic_name(report), keys)
+        except IntegrityError:
+            continue
+        return
+    raise TransientFailure(f"Windows of {report} could not be listed as partitions: others did the same. Try again.")
 
 
 def cadence_partitions(cadence: Cadence) -> dg.TimeWindowPartitionsDefinition:

@@ -7,15 +7,21 @@ import dagster as dg
 from dagster._core.execution.plan.objects import ErrorSource
 
 from report_pipeline.dagster.assets import custom_window
-from report_pipeline.dagster.partitions import REPORT_TAG, dynamic_name, job_name, keys_around, range_tags
+from report_pipeline.dagster.partitions import (
+    REPORT_TAG,
+    add_custom_keys,
+    dynamic_name,
+    job_name,
+    keys_around,
+    range_tags,
+)
 from report_pipeline.definitions import build_defs
 from report_pipeline.errors import CallerMistake, PermanentFailure, PipelineError
-from report_pipeline.instants import did_you_mean
 from report_pipeline.local.dagster_home import prepare_dagster_home
-from report_pipeline.reports.definition import CUSTOM, Broken, load_reports
+from report_pipeline.pipeline import utc_now
+from report_pipeline.reports.definition import CUSTOM, find_report, load_reports
 from report_pipeline.schedules.reconcile import group
 from report_pipeline.settings import Settings
-from report_pipeline.yaml_lines import BrokenYaml
 
 if TYPE_CHECKING:
     from dagster_shared.error import SerializableErrorInfo
@@ -52,12 +58,12 @@ def build_range(
 
     Neighbouring partitions share a run, up to the setting `windows_per_run`. A run that fails ends it.
     """
-    order = _order(_definition(settings, report), cadence, partition_keys)
+    order = _order(find_report(load_reports(settings.defs), report), cadence, partition_keys)
     job = build_defs(settings).resolve_job_def(job_name(report, cadence))
     prepare_dagster_home(settings)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         if cadence == CUSTOM:
-            instance.add_dynamic_partitions(dynamic_name(report), sorted(partition_keys))
+            add_custom_keys(instance, report, sorted(partition_keys))
             order = list(instance.get_dynamic_partitions(dynamic_name(report)))
         else:
             _check_ended(job, report, cadence, partition_keys)
@@ -95,21 +101,10 @@ def _run(
     ]
 
 
-def _definition(settings: Settings, report: str) -> "ReportDefinition":
-    reports = load_reports(settings.defs)
-    found = reports.get(report)
-    if found is None:
-        known = ", ".join(sorted(reports)) or "none"
-        raise CallerMistake(f"There is no report {report!r}.{did_you_mean(report, reports)} Reports: {known}.")
-    if isinstance(found, Broken):
-        raise BrokenYaml(found.problems)
-    return found
-
-
 def _order(definition: "ReportDefinition", cadence: str, partition_keys: Sequence[str]) -> list[str]:
     """The partitions' keys, checked, with those between them."""
     if cadence == CUSTOM:
-        return [custom_window(key, definition.zone).key for key in partition_keys]
+        return [custom_window(key, definition.zone, utc_now()).key for key in partition_keys]
     found = definition.cadence(cadence)
     return keys_around(found, [found.window(key) for key in partition_keys])
 

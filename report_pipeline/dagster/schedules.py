@@ -13,7 +13,14 @@ import dagster as dg
 from report_pipeline.dagster.failures import failures
 from report_pipeline.dagster.fires import dagster_fires
 from report_pipeline.dagster.in_flight import keys_of_backfills, keys_of_runs, unfinished_runs
-from report_pipeline.dagster.partitions import REPORT_TAG, dynamic_name, job_name, keys_around, range_tags
+from report_pipeline.dagster.partitions import (
+    REPORT_TAG,
+    add_custom_keys,
+    dynamic_name,
+    job_name,
+    keys_around,
+    range_tags,
+)
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.definition import CUSTOM
 from report_pipeline.schedules.reconcile import group, limit, missing
@@ -72,7 +79,7 @@ def report_schedule(spec: "ScheduleSpec", definition: "ReportDefinition") -> dg.
             order = keys_around(cadence, [wanted[key] for key in keys])
         else:
             # Ranges of dynamic partitions follow the order in which the keys were added.
-            context.instance.add_dynamic_partitions(dynamic_name(definition.name), keys)
+            add_custom_keys(context.instance, definition.name, keys)
             order = list(context.instance.get_dynamic_partitions(dynamic_name(definition.name)))
         groups = group(keys, order, pipeline.settings.windows_per_run)
         running = sum(run.tags.get("dagster/schedule_name") == spec.name for run in runs)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -238,6 +238,21 @@ def load_reports(
         except BrokenYaml as error:
             reports[folder.name] = Broken(folder.name, folder, error.problems)
     return reports
+
+
+def find_report(reports: Mapping[str, ReportDefinition | Broken], name: str) -> ReportDefinition:
+    """The report of this name.
+
+    Raises:
+        CallerMistake: there is none, and the nearest name is said; or its definition is broken.
+    """
+    found = reports.get(name)
+    if found is None:
+        known = ", ".join(sorted(reports)) or "none"
+        raise CallerMistake(f"There is no report {name!r}.{did_you_mean(name, reports)} Reports: {known}.")
+    if isinstance(found, Broken):
+        raise BrokenYaml(found.problems)
+    return found
 
 
 def report_folders(defs: Path) -> list[Path]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from report_pipeline.cli.naming import Asked, Named, find_report, name_window
+from report_pipeline.cli.naming import Asked, Named, name_window
 from report_pipeline.errors import CallerMistake
-from report_pipeline.reports.definition import Broken, CadenceSpec, ReportDefinition
+from report_pipeline.reports.definition import Broken, CadenceSpec, ReportDefinition, find_report
 from report_pipeline.units import Unit
 from report_pipeline.yaml_lines import Problem
 

@@ -1,13 +1,22 @@
 """Cadences as partitions, and which of them a backfill of `events` reaches."""
 
 from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from sqlalchemy.exc import IntegrityError
 
-from report_pipeline.dagster.partitions import cadence_partitions, events_partitions, keys_around, window_of
-from report_pipeline.errors import CallerMistake
+from report_pipeline.dagster.assets import custom_window
+from report_pipeline.dagster.partitions import (
+    add_custom_keys,
+    cadence_partitions,
+    events_partitions,
+    keys_around,
+    window_of,
+)
+from report_pipeline.errors import CallerMistake, TransientFailure
 from report_pipeline.units import Unit
 from report_pipeline.windows import Cadence, Window
 from report_pipeline_tests.support.dagster_lab import Lab, day
@@ -90,3 +99,37 @@ def test_the_key_of_a_custom_window_has_one_form() -> None:
     assert window_of(partitions, day(22).key) == Window(day(22).start, day(22).end)
     with pytest.raises(CallerMistake, match="'2019-06-22' is no window's key"):
         window_of(partitions, "2019-06-22")
+
+
+class Contended:
+    """An instance to which another process adds a window between Dagster's look and its insertion."""
+
+    def __init__(self, instance: dg.DagsterInstance, others: list[list[str]]) -> None:
+        self.instance = instance
+        self.others = others
+
+    def add_dynamic_partitions(self, name: str, keys: list[str]) -> None:
+        if self.others:
+            self.instance.add_dynamic_partitions(name, self.others.pop(0))
+            raise IntegrityError("INSERT INTO dynamic_partitions", None, Exception("UNIQUE constraint failed"))
+        self.instance.add_dynamic_partitions(name, keys)
+
+
+def test_windows_that_another_process_lists_at_the_same_time_are_listed_once(instance: dg.DagsterInstance) -> None:
+    first, second, third = (day(number).key for number in (21, 22, 23))
+    contended: Any = Contended(instance, [[second], [third]])
+    add_custom_keys(contended, "visits", [first, second, third])
+    assert instance.get_dynamic_partitions("visits_custom") == [second, third, first]
+
+
+def test_windows_that_are_contended_for_ever_may_be_tried_again_later(instance: dg.DagsterInstance) -> None:
+    contended: Any = Contended(instance, [["x"]] * 100)
+    with pytest.raises(TransientFailure, match="Windows of visits could not be listed"):
+        add_custom_keys(contended, "visits", [day(21).key])
+
+
+def test_a_custom_window_that_has_not_begun_is_refused() -> None:
+    now = day(22).start
+    assert custom_window(day(22).key, "UTC", now) == day(22)
+    with pytest.raises(CallerMistake, match=r"2019-06-23 00:00 to 2019-06-24 00:00 .* has not begun yet"):
+        custom_window(day(23).key, "UTC", now)
