@@ -1,6 +1,7 @@
 """A report's run in this process: what the command line's `build` does is what a run from the UI does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -18,6 +19,7 @@ from report_pipeline.dagster.partitions import (
 from report_pipeline.definitions import build_defs
 from report_pipeline.errors import CallerMistake, PermanentFailure, PipelineError
 from report_pipeline.local.dagster_home import prepare_dagster_home
+from report_pipeline.local.processes import FileLock
 from report_pipeline.pipeline import utc_now
 from report_pipeline.reports.definition import CUSTOM, find_report, load_reports
 from report_pipeline.schedules.reconcile import group
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from report_pipeline.reports.definition import ReportDefinition
 
+_OPENING_SECONDS = 60.0
 _NOT_PRINTED = {"preview", "dagster/column_schema"}
 
 
@@ -60,8 +63,7 @@ def build_range(
     """
     order = _order(find_report(load_reports(settings.defs), report), cadence, partition_keys)
     job = build_defs(settings).resolve_job_def(job_name(report, cadence))
-    prepare_dagster_home(settings)
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+    with _instance(settings) as instance:
         if cadence == CUSTOM:
             add_custom_keys(instance, report, sorted(partition_keys))
             order = list(instance.get_dynamic_partitions(dynamic_name(report)))
@@ -69,6 +71,17 @@ def build_range(
             _check_ended(job, report, cadence, partition_keys)
         groups = group(partition_keys, order, settings.windows_per_run)
         return [built for keys in groups for built in _run(job, instance, report, cadence, keys, reload)]
+
+
+@contextmanager
+def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The instance of the home. One process at a time opens it: two that create its database would harm each other."""
+    prepare_dagster_home(settings)
+    with closing(FileLock(settings.dagster_home / "opening.lock")) as lock:
+        lock.acquire(_OPENING_SECONDS, "another process that opens Dagster's instance")
+        instance = dg.DagsterInstance.from_config(str(settings.dagster_home))
+    with instance:
+        yield instance
 
 
 def _run(
