@@ -13,9 +13,9 @@ import dagster as dg
 from pydantic import Field
 
 from report_pipeline.dagster.builds import Builds
-from report_pipeline.dagster.checks import check_results, check_specs
+from report_pipeline.dagster.checks import QUARANTINE, check_results, check_specs
 from report_pipeline.dagster.failures import step_failures
-from report_pipeline.dagster.metadata import built_metadata, definition_metadata
+from report_pipeline.dagster.metadata import built_metadata, definition_metadata, escaped
 from report_pipeline.dagster.partitions import (
     EVENTS_KEY,
     cadence_partitions,
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from report_pipeline.events.archive import DayLoad
     from report_pipeline.events.load import LoadResult
     from report_pipeline.reports.definition import ReportDefinition
+
+
+_KEY_EXAMPLE = "2019-06-21T15:00:00Z/2019-06-24T15:00:00Z"
 
 
 class BuildConfig(dg.Config):
@@ -57,7 +60,7 @@ def events_asset(start: date) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[
             dg.AssetCheckSpec(
-                "nothing_quarantined",
+                QUARANTINE,
                 asset=EVENTS_KEY,
                 description="Every event read has the form that the configuration says (a warning with the count).",
             )
@@ -77,15 +80,7 @@ def events_asset(start: date) -> dg.AssetsDefinition:
         context.log.info(_load_summary(result))
         yield dg.MaterializeResult(
             asset_key=EVENTS_KEY,
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name="nothing_quarantined",
-                    passed=result.rejected + result.undated == 0,
-                    severity=dg.AssetCheckSeverity.WARN,
-                    description=_load_summary(result),
-                    metadata={"quarantined": result.rejected, "quarantined without a time": result.undated},
-                )
-            ],
+            check_results=[dg.AssetCheckResult(**_quarantine_check(result))],
         )
 
     return events
@@ -98,9 +93,9 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
     @dg.asset(
         key=key,
         description=_description(definition, cadence),
-        group_name=definition.group,
+        group_name=definition.group or definition.name,
         owners=definition.owners,
-        kinds={"dynamodb", "duckdb", "sql"},
+        kinds={"dynamodb", "duckdb"},
         code_version=definition.version,
         metadata=definition_metadata(definition, settings.reports_table),
         partitions_def=cadence_partitions(cadence) if cadence else custom_partitions(definition.name),
@@ -149,7 +144,7 @@ def broken_asset(name: str, problems: Sequence[str]) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=dg.AssetKey([_plain(name), "broken"]),
-        description=f"**This definition is broken and was not loaded.**\n\n```\n{reason}\n```\n\n"
+        description=f"**This definition is broken and was not loaded.**\n\n{_as_list(problems)}\n\n"
         "Mend it, run `report-pipeline check`, and reload the code location.",
         group_name="broken",
         kinds={"broken"},
@@ -158,6 +153,10 @@ def broken_asset(name: str, problems: Sequence[str]) -> dg.AssetsDefinition:
         raise dg.Failure(description=reason, allow_retries=False)
 
     return broken
+
+
+def _as_list(problems: Sequence[str]) -> str:
+    return "\n".join(f"- {escaped(problem)}".replace("\n", "\n  ") for problem in problems)
 
 
 def _plain(name: str) -> str:
@@ -173,7 +172,10 @@ def custom_window(key: str, zone: str, now: datetime) -> Window:
         CallerMistake: the key is no ISO 8601 interval, or not the UTC form that identifies the window, or the
             window has not begun at `now`.
     """
-    window = parse_window(key, zone)
+    try:
+        window = parse_window(key, zone)
+    except CallerMistake as mistake:
+        raise CallerMistake(f"{mistake} As a partition key it has to be in UTC, such as {_KEY_EXAMPLE!r}.") from None
     if window.key != key:
         raise CallerMistake(
             f"The partition key {key!r} is not in the form that identifies a window. Add the partition"
@@ -206,6 +208,8 @@ def _load_days(
     context.log.info(_load_summary(loaded))
     for day, load in loaded.days.items():
         context.log_event(dg.AssetMaterialization(EVENTS_KEY, partition=day.isoformat(), metadata=_day_metadata(load)))
+    evaluation = dg.AssetCheckEvaluation(asset_key=EVENTS_KEY, **_quarantine_check(loaded))
+    context.instance.report_runless_asset_event(evaluation)
 
 
 def _require_all(result: "LoadResult", days: Sequence[date]) -> None:
@@ -216,6 +220,16 @@ def _require_all(result: "LoadResult", days: Sequence[date]) -> None:
             f"The days {', '.join(absent[:10])} of the events table were being filled while they were loaded."
             " Materialise them again when that is over."
         )
+
+
+def _quarantine_check(result: "LoadResult") -> dict[str, Any]:
+    return {
+        "check_name": QUARANTINE,
+        "passed": result.rejected + result.undated == 0,
+        "severity": dg.AssetCheckSeverity.WARN,
+        "description": _load_summary(result),
+        "metadata": {"quarantined": result.rejected, "quarantined without a time": result.undated},
+    }
 
 
 def _day_metadata(load: "DayLoad") -> dict[str, Any]:
@@ -241,7 +255,7 @@ def _description(definition: "ReportDefinition", cadence: Cadence | None) -> str
     if cadence is None:
         windows = (
             "Any window. A partition key is the window's ISO 8601 interval in UTC, whole seconds, such as"
-            " `2019-06-21T15:00:00Z/2019-06-24T15:00:00Z`; the start belongs to the window, the end does not."
+            f" `{_KEY_EXAMPLE}`; the start belongs to the window, the end does not."
         )
     else:
         windows = f"Each {cadence.unit.value} in the time zone {cadence.zone}."

@@ -1,11 +1,13 @@
 """What the UI shows of a report: its columns, counts, window, a preview and where the rows lie."""
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import dagster as dg
 
+from report_pipeline.instants import format_instant
 from report_pipeline.reports.columns import UUID
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from report_pipeline.reports.store import Receipt
 
 PREVIEW_ROWS = 5
-_PREVIEW_CELL = 60
+_PREVIEW_CELL = 40
 _UUID_SAYS = "The same whenever the same row of the same report is built."
 _LINK = re.compile(r"https?://|www\.|@", re.IGNORECASE)
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]()#+!|<>~&$-]")
@@ -48,7 +50,6 @@ def built_metadata(built: "BuiltReport", receipt: "Receipt", client: Any, table:
         "quarantined": built.rejected,
         "quarantined without a time": built.undated,
         "revision": head.revision,
-        "rows written": receipt.rows_written,
         "content": "new content" if receipt.changed else "unchanged, nothing written",
         "window (UTC)": f"{times['start']} to {times['end']}",
     }
@@ -100,10 +101,18 @@ def _code(text: str) -> str:
     return f"{fence} {text} {fence}".replace("|", "\\|")
 
 
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return format_instant(value.replace(microsecond=0))
+    return str(value)
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    text = _text(value)
     if not text.isprintable():
         text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     if len(text) > _PREVIEW_CELL:
@@ -111,4 +120,9 @@ def _cell(value: object) -> str:
     if _LINK.search(text):
         # Markdown makes links of bare addresses, escaped or not, everywhere but in code.
         return _code(text)
+    return escaped(text)
+
+
+def escaped(text: str) -> str:
+    """A text as Markdown that shows it as it is."""
     return _MARKDOWN.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), text)

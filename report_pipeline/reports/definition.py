@@ -123,8 +123,8 @@ class ReportAttributes(_Model):
     owners: list[Annotated[str, AfterValidator(_owner)]] = Field(
         default_factory=list, description="E-mail addresses, or team:NAME."
     )
-    group: Annotated[str, AfterValidator(_group)] = Field(
-        default="reports", description="The group under which the UI shows it."
+    group: Annotated[str, AfterValidator(_group)] | None = Field(
+        default=None, description="The group under which the UI shows it; unset: the report's own name."
     )
     zone: Annotated[str, BeforeValidator(_zone)] = Field(default="UTC", description="IANA name, such as Asia/Tokyo.")
     start: date | None = Field(default=None, description="Local date of the first window of every cadence.")

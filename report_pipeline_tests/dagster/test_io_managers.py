@@ -85,7 +85,6 @@ def test_the_same_content_again_writes_nothing(week: Lab) -> None:
         result = week.run("visits", "daily", *keys)
         said = materialized(result, "visits", "daily").values()
         assert {metadata["content"] for metadata in said} == {"unchanged, nothing written"}
-        assert {metadata["rows written"] for metadata in said} == {0}
     assert items(week) == before
 
 

@@ -1,5 +1,5 @@
 -- One row for each visitor in the window. Events without a visitor count as one visitor, NULL.
--- The last four columns are the first event's, whatever it holds: where it has no value, they have none.
+-- The last four columns are those of the first event, also where it has no value.
 SELECT
     visitor,
     count(*) AS n_interactions,
