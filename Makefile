@@ -32,7 +32,7 @@ run: setup ## build the sample's reports and serve the UI on 127.0.0.1:3000
 	@exec $(BIN)/report-pipeline up
 
 test: $(VENV)/dev.stamp ## run all tests, some at once; ARGS="-k name" goes to pytest
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 bench: $(VENV)/dev.stamp ## run the benchmarks, one JSON line a result
 	@$(BIN)/python -m benchmarks
