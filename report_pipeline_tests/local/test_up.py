@@ -17,7 +17,7 @@ from report_pipeline.local.processes import FileLock, end_group
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.settings import load_settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dagster")]
+pytestmark = pytest.mark.integration
 
 UP = [sys.executable, "-m", "report_pipeline.cli", "up"]
 # A shell that starts a command with `&` lets it ignore SIGINT.
