@@ -34,6 +34,30 @@ class Rooms:
     archive: "Archive"
     store: "ReportStore"
 
+    def create_missing(self, settings: Settings, *, events: bool) -> dict[str, str]:
+        """Create the reports table where it is missing, with `events` the events table too, and check what is there.
+
+        Returns:
+            What became of each table, by its name: `created`, `exists`, or `not asked for`.
+
+        Raises:
+            PermanentFailure: a table is there with another key.
+        """
+        done = {}
+        for name, table, wanted in (
+            (settings.events_table, self.table, events),
+            (settings.reports_table, self.store, True),
+        ):
+            if table.exists():
+                table.check()
+                done[name] = "exists"
+            elif wanted:
+                table.create()
+                done[name] = "created"
+            else:
+                done[name] = "not asked for"
+        return done
+
 
 @dataclass(frozen=True)
 class Pipeline:

@@ -1,12 +1,11 @@
-"""Both tables: created where they are missing, left as they are where they are not."""
+"""What the two tables have in common: how one is described, and how one is created."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from report_pipeline.dynamo import dynamo_errors, error_code
-from report_pipeline.settings import Settings
+from report_pipeline.errors import TransientFailure
 
-if TYPE_CHECKING:
-    from report_pipeline.pipeline import Rooms
+_SECONDS = 120
 
 
 def describe_table(client: Any, table: str) -> dict[str, Any] | None:
@@ -22,26 +21,36 @@ def describe_table(client: Any, table: str) -> dict[str, Any] | None:
             return None
 
 
-def create_missing(rooms: "Rooms", settings: Settings, *, events: bool) -> dict[str, str]:
-    """Create the reports table where it is missing, with `events` the events table too, and check what is there.
+def create_table(client: Any, table: str, key: list[tuple[str, str]], **more: Any) -> None:
+    """Create a table, on demand, and wait until it can be used. One of that name that exists stays as it is.
 
-    Returns:
-        What became of each table, by its name: `created`, `exists`, or `not asked for`.
+    Args:
+        client: low-level DynamoDB client.
+        table: its name.
+        key: the attributes of its key, all of type S, with `HASH` or `RANGE`.
+        more: further arguments of CreateTable.
 
     Raises:
-        PermanentFailure: a table is there with another key.
+        PermanentFailure: the table may not be created.
+        TransientFailure: it is not active after two minutes, or the service is unreachable.
     """
-    done = {}
-    for name, table, wanted in (
-        (settings.events_table, rooms.table, events),
-        (settings.reports_table, rooms.store, True),
-    ):
-        if table.exists():
-            table.check()
-            done[name] = "exists"
-        elif wanted:
-            table.create()
-            done[name] = "created"
-        else:
-            done[name] = "not asked for"
-    return done
+    from botocore.exceptions import ClientError, WaiterError
+
+    with dynamo_errors("creating the table", table):
+        try:
+            client.create_table(
+                TableName=table,
+                BillingMode="PAY_PER_REQUEST",
+                KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in key],
+                AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in key],
+                **more,
+            )
+        except ClientError as error:
+            if error_code(error) != "ResourceInUseException":
+                raise
+        try:
+            client.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1, "MaxAttempts": _SECONDS})
+        except WaiterError as error:
+            raise TransientFailure(
+                f"Table {table!r} was created and is not active yet. Wait a little, then try again."
+            ) from error

@@ -13,7 +13,6 @@ from report_pipeline.errors import CallerMistake
 from report_pipeline.events.files import AUTO, FORMS
 from report_pipeline.pipeline import Pipeline, utc_now
 from report_pipeline.settings import load_settings
-from report_pipeline.tables import create_missing
 
 if TYPE_CHECKING:
     from report_pipeline.events.fill import Progress
@@ -33,7 +32,7 @@ def init(events_table: str | None) -> None:
             f" Set REPORT_PIPELINE_EVENTS_TABLE={events_table}, so that everything else uses it too."
         )
     with Pipeline(settings).open() as rooms:
-        print_json(create_missing(rooms, settings, events=rooms.aws.embedded or events_table is not None))
+        print_json(rooms.create_missing(settings, events=rooms.aws.embedded or events_table is not None))
 
 
 @click.command()
@@ -50,7 +49,7 @@ def fill(files: Sequence[Path], form: str, shift_to_now: bool) -> None:
     settings = load_settings()
     with Pipeline(settings).open() as rooms:
         if rooms.aws.embedded:
-            create_missing(rooms, settings, events=True)
+            rooms.create_missing(settings, events=True)
         rooms.table.check()
         with _progress() as progress:
             result = fill_table(

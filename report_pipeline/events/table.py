@@ -18,11 +18,10 @@ from report_pipeline.dynamo import (
     batch_get,
     batch_write,
     dynamo_errors,
-    error_code,
     is_throttled,
 )
-from report_pipeline.errors import PermanentFailure, PipelineError, TransientFailure
-from report_pipeline.tables import describe_table
+from report_pipeline.errors import PermanentFailure, PipelineError
+from report_pipeline.tables import create_table, describe_table
 
 MOST_SCANNERS = 32
 """Most segments that are read at the same time, however many there are."""
@@ -63,28 +62,8 @@ class EventsTable:
             PermanentFailure: no access, or a table of that name with another key is there.
             TransientFailure: the endpoint is down, or the table did not become active in two minutes.
         """
-        from botocore.exceptions import ClientError, WaiterError
-
-        with dynamo_errors("creating the table", self.name):
-            try:
-                self.client.create_table(
-                    TableName=self.name,
-                    AttributeDefinitions=[{"AttributeName": self.KEY, "AttributeType": "S"}],
-                    KeySchema=[{"AttributeName": self.KEY, "KeyType": "HASH"}],
-                    BillingMode="PAY_PER_REQUEST",
-                    StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-                )
-            except ClientError as error:
-                if error_code(error) != "ResourceInUseException":
-                    raise
-            try:
-                self.client.get_waiter("table_exists").wait(
-                    TableName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
-                )
-            except WaiterError as error:
-                raise TransientFailure(
-                    f"Table {self.name!r} was created and is not active yet. Wait a little, then try again."
-                ) from error
+        stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+        create_table(self.client, self.name, [(self.KEY, "HASH")], StreamSpecification=stream)
         self.check()
 
     def exists(self) -> bool:

@@ -18,7 +18,6 @@ from report_pipeline.local.processes import child_environment, end_group
 from report_pipeline.local.ui import Ui, only_one
 from report_pipeline.pipeline import Pipeline, Rooms
 from report_pipeline.settings import PACKAGE, PREFIX, Settings
-from report_pipeline.tables import create_missing
 from report_pipeline.windows import Window
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def _watch(settings: Settings, ui: Ui) -> None:
 
 
 def _prepare_sample(settings: Settings, rooms: Rooms) -> None:
-    create_missing(rooms, settings, events=True)
+    rooms.create_missing(settings, events=True)
     if SAMPLE.exists() and _is_empty(settings, rooms):
         from report_pipeline.events.fill import fill
 

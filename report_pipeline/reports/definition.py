@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -19,9 +19,6 @@ from report_pipeline.schedules.model import ScheduleSpec
 from report_pipeline.units import Unit
 from report_pipeline.windows import Cadence
 from report_pipeline.yaml_lines import BrokenYaml, Lines, Location, Problem, load_yaml, nearest, problems_of
-
-if TYPE_CHECKING:
-    from report_pipeline.events.schema import EventSchema
 
 YAML, SQL = "defs.yaml", "report.sql"
 REPORT_TYPE = "report_pipeline.dagster.components.ReportComponent"
@@ -203,38 +200,28 @@ class Reading:
     lines: Lines
 
 
-def load_report(
-    folder: Path, schema: "EventSchema | None" = None, *, is_valid_cron: ValidCron | None = None
-) -> ReportDefinition:
-    """Read a report's folder.
+def load_report(folder: Path, *, is_valid_cron: ValidCron | None = None) -> ReportDefinition:
+    """Read a report's folder. What its SQL means is left to `report_pipeline.reports.check`.
 
     Args:
         folder: holds defs.yaml and report.sql; its name is the report's.
-        schema: with it the SQL is checked as well, which takes DuckDB some 50 ms.
         is_valid_cron: the scheduler's own opinion of a cron.
 
     Raises:
         BrokenYaml: the report cannot be used (a CallerMistake); every problem has its file and line.
     """
     reading = read_report(folder, is_valid_cron=is_valid_cron)
-    problems = reading.problems
-    if reading.definition is not None and schema is not None:
-        from report_pipeline.reports.check import sql_problems
-
-        problems = sql_problems(reading.definition, reading.lines, schema)
-    if reading.definition is None or problems:
-        raise BrokenYaml(problems)
+    if reading.definition is None or reading.problems:
+        raise BrokenYaml(reading.problems)
     return reading.definition
 
 
-def load_reports(
-    defs: Path, schema: "EventSchema | None" = None, *, is_valid_cron: ValidCron | None = None
-) -> dict[str, ReportDefinition | Broken]:
+def load_reports(defs: Path, *, is_valid_cron: ValidCron | None = None) -> dict[str, ReportDefinition | Broken]:
     """Every report under `defs` by name, a broken one as what is wrong with it; arguments as in `load_report`."""
     reports: dict[str, ReportDefinition | Broken] = {}
     for folder in report_folders(defs):
         try:
-            reports[folder.name] = load_report(folder, schema, is_valid_cron=is_valid_cron)
+            reports[folder.name] = load_report(folder, is_valid_cron=is_valid_cron)
         except BrokenYaml as error:
             reports[folder.name] = Broken(folder.name, folder, error.problems)
     return reports

@@ -25,7 +25,7 @@ from report_pipeline.reports.build import BuiltReport
 from report_pipeline.reports.columns import columns_of, sorted_by
 from report_pipeline.reports.heads import Entry, Head, head_item, head_key, read_head
 from report_pipeline.reports.items import Digest, EncodedRow, check_size, decode_rows, encode_rows, shard_of
-from report_pipeline.reports.table import check_table, create_table
+from report_pipeline.reports.table import check_table, create_reports_table
 from report_pipeline.tables import describe_table
 from report_pipeline.windows import Window
 
@@ -80,7 +80,7 @@ class ReportStore:
 
     def create(self) -> None:
         """Create the table, on demand, and wait until it can be used. One that exists stays as it is."""
-        create_table(self._client, self._table)
+        create_reports_table(self._client, self._table)
 
     def exists(self) -> bool:
         """Whether there is a table of that name."""

@@ -2,40 +2,15 @@
 
 from typing import Any
 
-from report_pipeline.dynamo import dynamo_errors, error_code
-from report_pipeline.errors import PermanentFailure, TransientFailure
-from report_pipeline.tables import describe_table
+from report_pipeline.errors import PermanentFailure
+from report_pipeline.tables import create_table, describe_table
 
 _KEY = [("pk", "HASH"), ("sk", "RANGE")]
 
 
-def create_table(client: Any, table: str) -> None:
-    """Create a reports table, on demand, and wait until it can be used. One that exists stays as it is.
-
-    Raises:
-        PermanentFailure: the table may not be created.
-        TransientFailure: it is not active after two minutes, or the service is unreachable.
-    """
-    from botocore.exceptions import ClientError, WaiterError
-
-    with dynamo_errors("creating the table", table):
-        try:
-            client.create_table(
-                TableName=table,
-                BillingMode="PAY_PER_REQUEST",
-                KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in _KEY],
-                AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in _KEY],
-            )
-        except ClientError as error:
-            if error_code(error) != "ResourceInUseException":
-                raise
-        try:
-            waiter = client.get_waiter("table_exists")
-            waiter.wait(TableName=table, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
-        except WaiterError:
-            raise TransientFailure(
-                f"Table {table!r} was created and is not active after two minutes. Try again later."
-            ) from None
+def create_reports_table(client: Any, table: str) -> None:
+    """Create a reports table where there is none; see `report_pipeline.tables.create_table`."""
+    create_table(client, table, _KEY)
 
 
 def check_table(client: Any, table: str) -> None:

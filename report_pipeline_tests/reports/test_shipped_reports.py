@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from report_pipeline.events.schema import EventSchema
 from report_pipeline.reports.build import Builder, build
 from report_pipeline.reports.check import check
 from report_pipeline.reports.compute import Computer, compute
@@ -173,5 +172,5 @@ def test_loading_reports_imports_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_both_reports_are_found(schema: EventSchema) -> None:
-    assert sorted(load_reports(DEFS, schema)) == ["event_report", "visitor_report"]
+def test_both_reports_are_found() -> None:
+    assert sorted(load_reports(DEFS)) == ["event_report", "visitor_report"]
