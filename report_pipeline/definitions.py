@@ -4,6 +4,8 @@ Each folder under `defs/` is checked by our own check and loaded on its own: a b
 visible failing item and takes neither the other reports nor their schedules down.
 """
 
+import hashlib
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +39,8 @@ def build_defs(settings: Settings | None = None, resources: Mapping[str, Any] | 
     with warnings.catch_warnings(), loading_with(settings):
         # Backfill policies are beta in Dagster; the lock pins what was tested.
         warnings.simplefilter("ignore", dg.BetaWarning)
+        # What loads a folder's Python is Dagster's own use of what it calls a preview.
+        warnings.filterwarnings("ignore", category=dg.PreviewWarning, module=r"dagster\.")
         common = dg.Definitions(
             sensors=[retention_sensor()],
             executor=dg.in_process_executor,
@@ -103,7 +107,12 @@ def _component_tree(folder: Path) -> ComponentTree:
     For the same reason the trees are not handed on with the definitions: the code server would load every
     component of them again and give up at a broken one. It would also import every package that has components.
     """
-    module = ModuleType(f"{PACKAGE.name}.{folder.parent.name}.{folder.name}")
+    inside = folder.parent.parent == PACKAGE
+    package = PACKAGE.name if inside else f"{PACKAGE.name}_{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+    module = ModuleType(f"{package}.{folder.parent.name}.{folder.name}")
     module.__path__ = [str(folder)]
     module.__file__ = None
+    if not inside:
+        # Python in a folder that lies elsewhere is imported as part of this module, so that has to be known.
+        sys.modules[module.__name__] = module
     return ComponentTree(defs_module=module, project_root=PACKAGE.parent)

@@ -198,6 +198,33 @@ def test_a_component_that_raises_or_takes_a_name_harms_only_itself(
     assert said in project.reason("theirs")
 
 
+def test_python_in_a_folder_is_loaded_wherever_the_definitions_lie(project: Project) -> None:
+    project.write("visits_used/names.py", "NAME = 'used'\n")
+    project.write(
+        "visits_used/assets.py",
+        """
+        import dagster as dg
+
+        from .names import NAME
+
+        @dg.asset(
+            name=NAME,
+            partitions_def=dg.DailyPartitionsDefinition("2019-06-01"),
+            ins={"visits": dg.AssetIn(["visits", "daily"])},
+        )
+        def used(visits):
+            return None
+        """,
+    )
+    assert project.assets() == {"events", "used", *CUSTOM_ASSETS}
+
+
+def test_python_that_cannot_be_imported_harms_only_its_folder(project: Project) -> None:
+    project.write("used/assets.py", "import not_installed\n")
+    assert project.assets() == {"events", "used/broken", *CUSTOM_ASSETS}
+    assert "not_installed" in project.reason("used")
+
+
 def test_a_package_that_is_not_there_harms_only_its_folder(project: Project) -> None:
     project.write("theirs/defs.yaml", "type: not_installed.Theirs\nattributes: {}\n")
     assert project.assets() == {"events", "theirs/broken", *CUSTOM_ASSETS}
