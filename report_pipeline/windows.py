@@ -123,10 +123,6 @@ class Window:
         """Whether the aware `instant` lies in the window; the start does, the end does not."""
         return self.start <= aware(instant, "The instant") < self.end
 
-    def overlaps(self, other: "Window") -> bool:
-        """Whether any instant lies in both."""
-        return self.start < other.end and other.start < self.end
-
     def days(self) -> list[date]:
         """The UTC days that the window touches, in order."""
         first, last = self.start.date(), (self.end - SECOND).date()

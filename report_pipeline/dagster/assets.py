@@ -119,7 +119,7 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
             with pipeline.open() as rooms:
                 heads = rooms.store.heads_of(definition.name, windows.values())
                 began = pipeline.clock()
-                _load_days(context, config, pipeline, windows, rooms)
+                loaded = _load_days(context, config, pipeline, windows, rooms)
                 with Builder(definition, rooms.archive.snapshot(began)) as builder:
                     builds = Builds(
                         report=definition.name,
@@ -133,6 +133,10 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
                         ),
                     )
                     yield dg.Output(builds)
+                if loaded is not None:
+                    # Now that its days are recorded: the UI shows no check that is older than they are.
+                    evaluation = dg.AssetCheckEvaluation(asset_key=EVENTS_KEY, **_quarantine_check(loaded))
+                    context.instance.report_runless_asset_event(evaluation)
                 yield from check_results(key, builds)
 
     return report
@@ -191,8 +195,8 @@ def _load_days(
     pipeline: Pipeline,
     windows: dict[str, Window],
     rooms: Rooms,
-) -> None:
-    """Load what the windows need and is missing, and record it as partitions of `events`."""
+) -> "LoadResult | None":
+    """Load what the windows need and is missing, and record it as partitions of `events`; None where all was there."""
     from report_pipeline.events.load import ensure_loaded, load_days
 
     loaded: LoadResult | None
@@ -204,12 +208,11 @@ def _load_days(
     else:
         loaded = ensure_loaded(rooms.archive, rooms.table, list(windows.values()), segments=segments, clock=clock)
     if loaded is None:
-        return
+        return None
     context.log.info(_load_summary(loaded))
     for day, load in loaded.days.items():
         context.log_event(dg.AssetMaterialization(EVENTS_KEY, partition=day.isoformat(), metadata=_day_metadata(load)))
-    evaluation = dg.AssetCheckEvaluation(asset_key=EVENTS_KEY, **_quarantine_check(loaded))
-    context.instance.report_runless_asset_event(evaluation)
+    return loaded
 
 
 def _require_all(result: "LoadResult", days: Sequence[date]) -> None:
@@ -241,10 +244,9 @@ def _day_metadata(load: "DayLoad") -> dict[str, Any]:
 
 
 def _load_summary(result: "LoadResult") -> str:
-    events = sum(load.events for load in result.days.values())
     summary = (
-        f"Read {result.items_read} items of the events table ({result.read_units:g} read units):"
-        f" {events} events on {len(result.days)} days loaded, {result.rejected} quarantined on these days,"
+        f"Read {result.items_read} items of the events table ({result.read_units:g} read units,"
+        f" {result.seconds:.1f} s): {result.events} events on {len(result.days)} days loaded, {result.rejected} quarantined on these days,"
         f" {result.undated} quarantined without a usable time."
     )
     reasons = "; ".join(f"{count} × {reason}" for reason, count in result.reasons.most_common(5))

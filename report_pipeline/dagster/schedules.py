@@ -23,7 +23,7 @@ from report_pipeline.dagster.partitions import (
 )
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.definition import CUSTOM
-from report_pipeline.schedules.reconcile import group, limit, missing
+from report_pipeline.schedules.reconcile import due, group, limit
 from report_pipeline.windows import Cadence, Window
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def report_schedule(spec: "ScheduleSpec", definition: "ReportDefinition") -> dg.
         context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> list[dg.RunRequest] | dg.SkipReason:
         scheduled = context.scheduled_execution_time.astimezone(UTC)
-        due = missing(spec, scheduled, fires=dagster_fires, published=(), in_flight=())
-        wanted = {_key(cadence, window): window for window in due if cadence is None or cadence.matches(window)}
+        windows = due(spec, scheduled, fires=dagster_fires)
+        wanted = {_key(cadence, window): window for window in windows if cadence is None or cadence.matches(window)}
         if not wanted:
             return dg.SkipReason("No window is due yet.")
         with failures(), pipeline.open_store() as store:

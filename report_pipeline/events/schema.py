@@ -33,7 +33,6 @@ NUMBER_DIGITS, NUMBER_SCALE = 38, 9
 """A `number` column is decimal(38, 9): exact, with 29 digits before the point and 9 after it."""
 
 DEFINITION = Path("events") / "defs.yaml"
-_COMPONENT = "report_pipeline.dagster.components.EventsComponent"
 
 
 class ColumnType(StrEnum):

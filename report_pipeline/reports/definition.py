@@ -21,7 +21,6 @@ from report_pipeline.windows import Cadence
 from report_pipeline.yaml_lines import BrokenYaml, Lines, Location, Problem, load_yaml, nearest, problems_of
 
 YAML, SQL = "defs.yaml", "report.sql"
-REPORT_TYPE = "report_pipeline.dagster.components.ReportComponent"
 CUSTOM = "custom"
 """The name of the windows that are of no cadence; every report has them."""
 
