@@ -136,7 +136,7 @@ def _stream(name: str, description: dict[str, Any], diagnosis: Diagnosis, facts:
         return
     diagnosis.problem(
         f"The stream of {name!r} is {f'on with {view}' if view else 'off'}; {STREAM_VIEW} is expected.",
-        "Reports still work, each new day at the price of a scan. To mend it:"
+        "Reports still work, as they read the table by scans; what follows its changes does not. To mend it:"
         f" aws dynamodb update-table --table-name {name}"
         f" --stream-specification StreamEnabled=true,StreamViewType={STREAM_VIEW}"
         + (" (switch it off first: the view of a stream that is on cannot be changed)." if view else "."),

@@ -245,8 +245,9 @@ def _day_metadata(load: "DayLoad") -> dict[str, Any]:
 
 def _load_summary(result: "LoadResult") -> str:
     summary = (
-        f"Read {result.items_read} items of the events table ({result.read_units:g} read units,"
-        f" {result.seconds:.1f} s): {result.events} events on {len(result.days)} days loaded, {result.rejected} quarantined on these days,"
+        f"Read {result.items_read} items of the events table in {result.seconds:.1f} s"
+        f" ({result.read_units:g} read units): {result.events} events on {len(result.days)} days loaded,"
+        f" {result.rejected} quarantined on these days,"
         f" {result.undated} quarantined without a usable time."
     )
     reasons = "; ".join(f"{count} × {reason}" for reason, count in result.reasons.most_common(5))
