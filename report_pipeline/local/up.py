@@ -196,7 +196,8 @@ def _stop_on_signals() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in signals:
-            signal.signal(each, signal.SIG_IGN)
+            # Python complains on stderr of a signal that came before it was set to be ignored.
+            signal.signal(each, lambda number, frame: None)
         raise _Stop
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
