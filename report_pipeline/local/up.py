@@ -179,7 +179,8 @@ def _print_rows(published: "PublishedReport") -> None:
     short = replace(published, head=replace(published.head, columns=columns), rows=rows)
     rendered = render(short, "table")
     more = published.rows.num_rows - rows.num_rows
-    _tell(f"\n{rendered if isinstance(rendered, str) else rendered.decode()}... and {more} rows more\n")
+    rest = f"... and {more} rows more\n" if more else ""
+    _tell(f"\n{rendered if isinstance(rendered, str) else rendered.decode()}{rest}")
 
 
 def _is_empty(settings: Settings, rooms: Rooms) -> bool:
