@@ -21,8 +21,8 @@ from report_pipeline.dagster.fires import is_valid_cron
 from report_pipeline.dagster.io_managers import ReportsIOManager
 from report_pipeline.dagster.sensors import retention_sensor
 from report_pipeline.pipeline import Pipeline
-from report_pipeline.reports.check import EVENTS, check_folder
-from report_pipeline.reports.definition import YAML, is_report
+from report_pipeline.reports.check import check_folder
+from report_pipeline.reports.definition import EVENTS, YAML, is_report
 from report_pipeline.reports.definition import folders as definition_folders
 from report_pipeline.settings import PACKAGE, Settings, load_settings
 

@@ -57,7 +57,7 @@ class Builds:
             try:
                 built = self.compute(window)
             except PipelineError as error:
-                self.failures[key] = error
+                self.failed(key, error)
                 continue
             yield key, built
 
@@ -74,5 +74,5 @@ class Builds:
         self.on_published(key, built, receipt)
 
     def failed(self, key: str, error: PipelineError) -> None:
-        """Record that a window could not be published."""
+        """Record that a window could not be computed or published."""
         self.failures[key] = error

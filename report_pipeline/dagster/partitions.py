@@ -62,11 +62,9 @@ def add_custom_keys(instance: dg.DagsterInstance, report: str, keys: Sequence[st
 def cadence_partitions(cadence: Cadence) -> dg.TimeWindowPartitionsDefinition:
     """The tumbling windows of a cadence."""
     start = cadence.start.isoformat()
-    if cadence.unit is Unit.HOUR:
-        start = f"{start}-00:00"
     match cadence.unit:
         case Unit.HOUR:
-            return dg.HourlyPartitionsDefinition(start_date=start, timezone=cadence.zone)
+            return dg.HourlyPartitionsDefinition(start_date=f"{start}-00:00", timezone=cadence.zone)
         case Unit.DAY:
             return dg.DailyPartitionsDefinition(start_date=start, timezone=cadence.zone)
         case Unit.WEEK:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from report_pipeline.events.schema import check_event_schema, load_event_schema
 from report_pipeline.reports.columns import KEY_TYPES, UUID, columns_of, is_countable, is_key_type
 from report_pipeline.reports.definition import (
+    EVENTS,
     SQL,
     YAML,
     Reading,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from report_pipeline.reports.sandbox import Sandbox
 
 __all__ = ["Problem", "check", "check_folder", "sql_problems"]
-
-EVENTS = "events"
 
 
 def check(defs: Path, *, is_valid_cron: ValidCron | None = None) -> list[Problem]:

@@ -20,6 +20,9 @@ from report_pipeline.units import Unit
 from report_pipeline.windows import Cadence
 from report_pipeline.yaml_lines import BrokenYaml, Lines, Location, Problem, load_yaml, nearest, problems_of
 
+EVENTS = "events"
+"""The name of the folder that tells of the events table, and so of no report."""
+
 YAML, SQL = "defs.yaml", "report.sql"
 CUSTOM = "custom"
 """The name of the windows that are of no cadence; every report has them."""
@@ -259,7 +262,7 @@ def folders(defs: Path) -> list[Path]:
 
 def is_report(file: Path) -> bool:
     """Whether a YAML is of a report, or is so broken that it cannot be told to be of anything else."""
-    if file.parent.name == "events":
+    if file.parent.name == EVENTS:
         return False
     try:
         kind = re.search(rb"^type:\s*[\"']?([\w.]+)", file.read_bytes(), re.MULTILINE)
