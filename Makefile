@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench lint lock clean
+.PHONY: help setup run test faults bench lint lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,9 @@ run: setup ## build the sample's reports and serve the UI on 127.0.0.1:3000
 
 test: $(VENV)/dev.stamp ## run all tests, some at once; ARGS="-k name" goes to pytest
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+
+faults: $(VENV)/dev.stamp ## break things by thousands of seeds; ARGS="--seeds 50" for fewer
+	@$(BIN)/python -m report_pipeline_tests.faults $(ARGS)
 
 bench: $(VENV)/dev.stamp ## run the benchmarks, one JSON line a result
 	@$(BIN)/python -m benchmarks

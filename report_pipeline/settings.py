@@ -50,12 +50,30 @@ class Settings(BaseSettings):
     reports_table: str = Field(
         default="reports", min_length=3, max_length=255, description="Name of the reports table."
     )
-    archive: Path | None = Field(default=None, description="Folder of the archive. Unset: `archive` under home.")
+    archive: str | None = Field(
+        default=None, description="Folder of the archive, or s3://bucket/prefix. Unset: `archive` under home."
+    )
+    archive_retention_days: int | None = Field(
+        default=None, ge=1, description="Days of event time that the archive keeps. Unset: all."
+    )
+    upkeep_files: int = Field(
+        default=30, ge=2, description="Appended files of a day that make the archive's upkeep rewrite it."
+    )
     defs: Path = Field(default=PACKAGE / "defs", description="Folder of the events, report and schedule definitions.")
     events_start: date = Field(
         default=date(2015, 1, 1), description="First day (UTC) that the events asset shows as a partition."
     )
     scan_segments: int = Field(default=4, ge=1, le=1_000_000, description="Parallel segments of a table scan.")
+    scan_consistent: bool = Field(
+        default=True,
+        description="Read the table consistently: every write answered before the scan is in it, for twice the units.",
+    )
+    max_read_units: float | None = Field(
+        default=None, gt=0, description="Read capacity units a second that a scan may use. Unset: no limit."
+    )
+    read_unit_price: float = Field(
+        default=0.125, ge=0, description="US$ for a million read request units, for the estimate before a scan."
+    )
     windows_per_run: int = Field(
         default=200,
         ge=1,
@@ -70,15 +88,20 @@ class Settings(BaseSettings):
     ui_host: str = Field(default="127.0.0.1", description="Address that the Dagster UI listens on.")
     ui_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
 
-    @field_validator("home", "archive", "defs", mode="after")
+    @field_validator("home", "defs", mode="after")
     @classmethod
-    def _absolute(cls, path: Path | None) -> Path | None:
+    def _absolute(cls, path: Path) -> Path:
         """Resolve against the checkout where there is one, so that every working folder means the same state."""
-        if path is None:
-            return None
         checkout = PACKAGE.parent
         base = checkout if (checkout / "workspace.yaml").exists() else Path.cwd()
         return (base / path.expanduser()).resolve()
+
+    @field_validator("archive", mode="after")
+    @classmethod
+    def _absolute_or_s3(cls, archive: str | None) -> str | None:
+        if archive is None or archive.startswith("s3://"):
+            return archive
+        return str(cls._absolute(Path(archive)))
 
     @property
     def uses_embedded(self) -> bool:
@@ -95,8 +118,8 @@ class Settings(BaseSettings):
 
     @property
     def archive_uri(self) -> str:
-        """Where the archive lies: a folder's path."""
-        return str(self.archive or self.home / "archive")
+        """Where the archive lies: a folder's path, or `s3://bucket/prefix`."""
+        return self.archive or str(self.home / "archive")
 
     @property
     def dagster_home(self) -> Path:
