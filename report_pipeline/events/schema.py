@@ -26,8 +26,16 @@ EVENT_TIME = "event_time"
 VISITOR = "visitor"
 ATTRIBUTES = "attributes"
 DAY = "day"
-RESERVED = (KEY, EVENT_TIME, VISITOR, ATTRIBUTES, DAY)
-"""The columns that every archive has; `day` divides its files, and SQL does not see it."""
+VERSION = "_version"
+DELETED = "_deleted"
+APPENDED = "_appended"
+EXPIRES = "_expires"
+REASON = "_reason"
+ITEM = "_item"
+SYSTEM = (DAY, VERSION, DELETED, APPENDED, EXPIRES, REASON, ITEM)
+"""The columns of the archive's own that SQL does not see; see `rows.archive_schema`."""
+RESERVED = (KEY, EVENT_TIME, VISITOR, ATTRIBUTES, *SYSTEM)
+"""The columns that every archive has."""
 
 NUMBER_DIGITS, NUMBER_SCALE = 38, 9
 """A `number` column is decimal(38, 9): exact, with 29 digits before the point and 9 after it."""
@@ -46,6 +54,15 @@ class ColumnType(StrEnum):
     BOOLEAN = "boolean"
     TIMESTAMP = "timestamp"
     """An ISO 8601 text with offset, kept as microseconds in UTC."""
+
+
+class Expired(StrEnum):
+    """What becomes of an event whose item the table's TTL removes."""
+
+    KEEP = "keep"
+    """The archive keeps it."""
+    REMOVE = "remove"
+    """It goes, as any event that is removed."""
 
 
 class _Model(BaseModel):
@@ -95,6 +112,9 @@ class EventSchema(_Model):
 
     time: TimeAttribute
     visitor: str = Field(default=VISITOR, min_length=1)
+    ttl: str | None = Field(default=None, min_length=1)
+    """The attribute that says when the table's TTL removes an item; unset, the table is asked."""
+    expired: Expired = Expired.KEEP
     columns: dict[Annotated[str, AfterValidator(_column_name)], Column] = Field(default_factory=dict)
 
     @field_validator("columns", mode="before", json_schema_input_type=dict[str, ColumnType | Column])

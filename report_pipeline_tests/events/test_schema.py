@@ -210,6 +210,10 @@ def test_the_shipped_definition_declares_what_the_sample_and_logs_hold() -> None
         ("  time: {attribute: x}\n  columns:\n    a: string\n    b: bolean\n", 6, "did you mean boolean?"),
         ("  time: {attribute: x}\n  columns:\n    event_time: string\n", 5, "the column event_time is always there"),
         ("  time: {attribute: x}\n  columns:\n    Day: string\n", 5, "the column day is always there"),
+        ("  time: {attribute: x}\n  columns:\n    _Deleted: string\n", 5, "the column _deleted is always there"),
+        ("  time: {attribute: x}\n  columns:\n    _item: string\n", 5, "the column _item is always there"),
+        ("  time: {attribute: x}\n  expired: kept\n", 4, "did you mean keep?"),
+        ("  time: {attribute: x}\n  ttl: ''\n", 4, "attributes.ttl: "),
         ("  time: {attribute: x}\n  columns:\n    a-b: string\n", 5, "a column's name is letters, digits and _"),
         ("  time: {attribute: x}\n  columns:\n    a: string\n    A: string\n", 4, "a and A are the same column in SQL"),
         ("  time: {attribute: x}\n  columns: [a]\n", 4, "should be a mapping, keys with their values"),
@@ -226,6 +230,12 @@ def test_a_mistake_in_the_definition_is_named_by_file_and_line(
     ), problems
     with pytest.raises(CallerMistake, match=f"defs.yaml:{line}: "):
         load_event_schema(defs)
+
+
+def test_an_expired_event_is_kept_and_the_table_is_asked_for_its_ttl_unless_the_definition_says_otherwise() -> None:
+    assert (SCHEMA.ttl, SCHEMA.expired.value) == (None, "keep")
+    told = EventSchema.model_validate({"time": {"attribute": "created"}, "ttl": "gone_at", "expired": "remove"})
+    assert (told.ttl, told.expired.value) == ("gone_at", "remove")
 
 
 def test_no_definition_or_another_component_is_a_mistake(tmp_path: Path) -> None:
