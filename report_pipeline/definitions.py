@@ -17,7 +17,9 @@ from dagster.components.core.component_tree import ComponentTree
 
 from report_pipeline.dagster.assets import broken_asset
 from report_pipeline.dagster.components import loading_with
+from report_pipeline.dagster.events import load_job, upkeep_job, upkeep_schedule
 from report_pipeline.dagster.fires import is_valid_cron
+from report_pipeline.dagster.following import follow_sensor
 from report_pipeline.dagster.io_managers import ReportsIOManager
 from report_pipeline.dagster.sensors import retention_sensor
 from report_pipeline.pipeline import Pipeline
@@ -41,8 +43,11 @@ def build_defs(settings: Settings | None = None, resources: Mapping[str, Any] | 
         warnings.simplefilter("ignore", dg.BetaWarning)
         # What loads a folder's Python is Dagster's own use of what it calls a preview.
         warnings.filterwarnings("ignore", category=dg.PreviewWarning, module=r"dagster\.")
+        load = load_job()
         common = dg.Definitions(
-            sensors=[retention_sensor()],
+            jobs=[load, upkeep_job()],
+            sensors=[follow_sensor(load), retention_sensor()],
+            schedules=[upkeep_schedule()],
             executor=dg.in_process_executor,
             resources={"pipeline": pipeline, "reports": ReportsIOManager(pipeline), **(resources or {})},
         )

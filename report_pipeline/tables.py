@@ -1,11 +1,14 @@
 """What the two tables have in common: how one is described, and how one is created."""
 
+import logging
 from typing import Any
 
 from report_pipeline.dynamo import dynamo_errors, error_code
 from report_pipeline.errors import TransientFailure
 
 _SECONDS = 120
+
+logger = logging.getLogger(__name__)
 
 
 def describe_table(client: Any, table: str) -> dict[str, Any] | None:
@@ -54,3 +57,21 @@ def create_table(client: Any, table: str, key: list[tuple[str, str]], **more: An
             raise TransientFailure(
                 f"Table {table!r} was created and is not active yet. Wait a little, then try again."
             ) from error
+
+
+def ttl_attribute(client: Any, table: str) -> str | None:
+    """The attribute by which the table removes its items in time; None where it does not, or where nobody may ask.
+
+    Without it the times come from the removals themselves, so not to be allowed to ask is no failure.
+    """
+    from botocore.exceptions import ClientError
+
+    with dynamo_errors("asking for the table's time to live", table):
+        try:
+            said = client.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+        except ClientError as error:
+            if error_code(error) not in ("AccessDeniedException", "UnknownOperationException"):
+                raise
+            logger.info("Table %s: its time to live is not known (%s).", table, error_code(error))
+            return None
+    return said.get("AttributeName") if said.get("TimeToLiveStatus") in ("ENABLED", "ENABLING") else None

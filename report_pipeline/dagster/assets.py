@@ -1,4 +1,4 @@
-"""The assets: `events`, one for each cadence of a report, and the items that stand for broken definitions.
+"""The assets of reports, one for each cadence, and the items that stand for broken definitions.
 
 Each is a few lines over `report_pipeline.events` and `report_pipeline.reports`.
 """
@@ -6,32 +6,26 @@ Each is a few lines over `report_pipeline.events` and `report_pipeline.reports`.
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
+from report_pipeline.dagster import records
 from report_pipeline.dagster.builds import Builds
-from report_pipeline.dagster.checks import QUARANTINE, check_results, check_specs
+from report_pipeline.dagster.checks import check_results, check_specs
+from report_pipeline.dagster.events import now_and_then
 from report_pipeline.dagster.failures import step_failures
 from report_pipeline.dagster.metadata import built_metadata, definition_metadata, escaped
-from report_pipeline.dagster.partitions import (
-    EVENTS_KEY,
-    cadence_partitions,
-    custom_partitions,
-    events_dependency,
-    events_partitions,
-)
-from report_pipeline.errors import CallerMistake, TransientFailure
-from report_pipeline.pipeline import Pipeline, Rooms
+from report_pipeline.dagster.partitions import cadence_partitions, custom_partitions, events_dependency
+from report_pipeline.errors import CallerMistake
+from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.definition import CUSTOM
 from report_pipeline.settings import Settings
 from report_pipeline.windows import Cadence, Window, parse_window
 
 if TYPE_CHECKING:
-    from report_pipeline.events.archive import DayLoad
-    from report_pipeline.events.load import LoadResult
     from report_pipeline.reports.definition import ReportDefinition
 
 
@@ -42,48 +36,9 @@ class BuildConfig(dg.Config):
     """What the Launchpad offers for a report's run."""
 
     reload_events: bool = Field(
-        default=False, description="Read the window's days from the events table again, even if they are loaded."
+        default=False,
+        description="Read the whole events table anew first, even if the archive has followed its stream.",
     )
-
-
-def events_asset(start: date) -> dg.AssetsDefinition:
-    """The days of the events table in the archive, in UTC."""
-
-    @dg.asset(
-        key=EVENTS_KEY,
-        description="The events of the DynamoDB table by the UTC day of their event time, kept in the archive (Delta"
-        " Lake). A run reads the table once, however many days it is for, and replaces these days.",
-        group_name="events",
-        kinds={"dynamodb", "deltalake"},
-        partitions_def=events_partitions(start),
-        # A load reads the whole table once, however many days it is for.
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=[
-            dg.AssetCheckSpec(
-                QUARANTINE,
-                asset=EVENTS_KEY,
-                description="Every event read has the form that the configuration says (a warning with the count).",
-            )
-        ],
-    )
-    def events(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Iterator[Any]:
-        from report_pipeline.events.load import load_days
-
-        days = [date.fromisoformat(key) for key in context.partition_keys]
-        with step_failures(context.retry_number), pipeline.open() as rooms:
-            result = load_days(
-                rooms.archive, rooms.table, days, segments=pipeline.settings.scan_segments, clock=pipeline.clock
-            )
-            _require_all(result, days)
-        for day, load in result.days.items():
-            context.add_asset_metadata(_day_metadata(load), partition_key=day.isoformat())
-        context.log.info(_load_summary(result))
-        yield dg.MaterializeResult(
-            asset_key=EVENTS_KEY,
-            check_results=[dg.AssetCheckResult(**_quarantine_check(result))],
-        )
-
-    return events
 
 
 def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settings: Settings) -> dg.AssetsDefinition:
@@ -118,9 +73,16 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
             }
             with pipeline.open() as rooms:
                 heads = rooms.store.heads_of(definition.name, windows.values())
-                began = pipeline.clock()
-                loaded = _load_days(context, config, pipeline, windows, rooms)
-                with Builder(definition, rooms.archive.snapshot(began)) as builder:
+                brought = rooms.bring_up_to_date(
+                    list(windows.values()),
+                    allowed_lateness=definition.allowed_lateness,
+                    reload=config.reload_events,
+                    tell=context.log.info,
+                    on_progress=now_and_then(context.log.info),
+                )
+                records.brought(context, brought)
+                snapshot = rooms.archive.snapshot()
+                with Builder(definition, snapshot) as builder:
                     builds = Builds(
                         report=definition.name,
                         conserves=definition.conserves,
@@ -133,10 +95,13 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
                         ),
                     )
                     yield dg.Output(builds)
-                if loaded is not None:
+                if brought.load is not None:
                     # Now that its days are recorded: the UI shows no check that is older than they are.
-                    evaluation = dg.AssetCheckEvaluation(asset_key=EVENTS_KEY, **_quarantine_check(loaded))
-                    context.instance.report_runless_asset_event(evaluation)
+                    for check in (
+                        records.quarantine_check(brought.load.rejected, snapshot, brought.load),
+                        records.continuity_check(snapshot.gap, snapshot.watermark),
+                    ):
+                        context.instance.report_runless_asset_event(records.evaluation(check))
                 yield from check_results(key, builds)
 
     return report
@@ -187,71 +152,6 @@ def custom_window(key: str, zone: str, now: datetime) -> Window:
         )
     window.require_begun(now)
     return window
-
-
-def _load_days(
-    context: dg.AssetExecutionContext,
-    config: BuildConfig,
-    pipeline: Pipeline,
-    windows: dict[str, Window],
-    rooms: Rooms,
-) -> "LoadResult | None":
-    """Load what the windows need and is missing, and record it as partitions of `events`; None where all was there."""
-    from report_pipeline.events.load import ensure_loaded, load_days
-
-    loaded: LoadResult | None
-    segments, clock = pipeline.settings.scan_segments, pipeline.clock
-    if config.reload_events:
-        days = sorted({day for window in windows.values() for day in window.days()})
-        loaded = load_days(rooms.archive, rooms.table, days, segments=segments, clock=clock)
-        _require_all(loaded, days)
-    else:
-        loaded = ensure_loaded(rooms.archive, rooms.table, list(windows.values()), segments=segments, clock=clock)
-    if loaded is None:
-        return None
-    context.log.info(_load_summary(loaded))
-    for day, load in loaded.days.items():
-        context.log_event(dg.AssetMaterialization(EVENTS_KEY, partition=day.isoformat(), metadata=_day_metadata(load)))
-    return loaded
-
-
-def _require_all(result: "LoadResult", days: Sequence[date]) -> None:
-    """Days that are filled while they are loaded do not count as loaded, and must not be recorded as such."""
-    absent = [str(day) for day in days if day not in result.days]
-    if absent:
-        raise TransientFailure(
-            f"The days {', '.join(absent[:10])} of the events table were being filled while they were loaded."
-            " Materialise them again when that is over."
-        )
-
-
-def _quarantine_check(result: "LoadResult") -> dict[str, Any]:
-    return {
-        "check_name": QUARANTINE,
-        "passed": result.rejected + result.undated == 0,
-        "severity": dg.AssetCheckSeverity.WARN,
-        "description": _load_summary(result),
-        "metadata": {"quarantined": result.rejected, "quarantined without a time": result.undated},
-    }
-
-
-def _day_metadata(load: "DayLoad") -> dict[str, Any]:
-    return {
-        "dagster/partition_row_count": load.events,
-        "quarantined": load.rejected,
-        "read at": load.loaded_at.isoformat(),
-    }
-
-
-def _load_summary(result: "LoadResult") -> str:
-    summary = (
-        f"Read {result.items_read} items of the events table in {result.seconds:.1f} s"
-        f" ({result.read_units:g} read units): {result.events} events on {len(result.days)} days loaded,"
-        f" {result.rejected} quarantined on these days,"
-        f" {result.undated} quarantined without a usable time."
-    )
-    reasons = "; ".join(f"{count} × {reason}" for reason, count in result.reasons.most_common(5))
-    return f"{summary} Reasons: {reasons}." if reasons else summary
 
 
 def _description(definition: "ReportDefinition", cadence: Cadence | None) -> str:

@@ -10,6 +10,7 @@ from report_pipeline.reports.compute import DuplicateKey
 INTERACTIONS = "interactions_add_up"
 KEYS = "no_key_twice"
 QUARANTINE = "nothing_quarantined"
+CONTINUITY = "followed_without_gap"
 _NAMED_WINDOWS = 20
 
 

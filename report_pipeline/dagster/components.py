@@ -11,7 +11,8 @@ from pathlib import Path
 import dagster as dg
 from pydantic import BaseModel
 
-from report_pipeline.dagster.assets import events_asset, report_asset
+from report_pipeline.dagster.assets import report_asset
+from report_pipeline.dagster.events import events_asset
 from report_pipeline.dagster.schedules import report_job, report_schedule
 from report_pipeline.events.schema import EventSchema
 from report_pipeline.reports.definition import CUSTOM, ReportAttributes, ReportDefinition, load_report

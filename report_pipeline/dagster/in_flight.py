@@ -11,7 +11,7 @@ PRESUMED_DEAD = timedelta(hours=6)
 """Dagster does not notice that a run's machine lost its power. To build a window twice harms nothing."""
 
 _QUEUED = dg.DagsterRunStatus.QUEUED
-_UNFINISHED = [
+UNFINISHED = [
     _QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -25,7 +25,7 @@ def unfinished_runs(
 ) -> list[dg.DagsterRun]:
     """The runs of `asset` that have not ended, whatever requested them, without those that seem to be dead."""
     alive = []
-    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED)):
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         run = record.dagster_run
         since = record.start_time or record.create_timestamp.timestamp()
         if run.status is not _QUEUED and since < (now - PRESUMED_DEAD).timestamp():

@@ -25,8 +25,8 @@ def job_name(report: str, cadence: str) -> str:
 
 
 def events_partitions(start: date) -> dg.DailyPartitionsDefinition:
-    """The days of the events asset, in UTC, from `start` on."""
-    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), timezone="UTC")
+    """The days of the events asset, in UTC, from `start` on, the present one included: it is followed as well."""
+    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), timezone="UTC", end_offset=1)
 
 
 def custom_partitions(report: str) -> dg.DynamicPartitionsDefinition:

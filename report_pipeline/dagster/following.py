@@ -1,0 +1,121 @@
+"""The sensor that follows the events table's stream into the archive."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from report_pipeline.dagster import records
+from report_pipeline.dagster.events import LOAD_JOB, not_running
+from report_pipeline.dagster.failures import failures
+from report_pipeline.dagster.in_flight import UNFINISHED
+from report_pipeline.instants import format_instant, parse_instant
+from report_pipeline.pipeline import Pipeline, Rooms
+
+if TYPE_CHECKING:
+    from report_pipeline.events.follow import Followed
+    from report_pipeline.events.position import Gap
+
+FOLLOW_SENSOR = "follow_events"
+SENSOR_SECONDS = 1
+"""Dagster looks at sensors every five seconds; a smaller interval only says that each look counts."""
+
+STEP_SECONDS = 20.0
+"""An evaluation may take a minute; the rest is for the commit, and for opening what the step needs."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class _Mending:
+    """The cursor: which gap was told of last, how often a load was requested for it, and when it may be again."""
+
+    since: str | None = None
+    asked: int = 0
+    not_before: datetime | None = None
+
+    @classmethod
+    def of(cls, cursor: str | None) -> "_Mending":
+        fields = json.loads(cursor or "{}")
+        instant = fields.get("not_before")
+        return cls(fields.get("since"), fields.get("asked", 0), parse_instant(instant) if instant else None)
+
+    def cursor(self) -> str:
+        instant = format_instant(self.not_before) if self.not_before else None
+        return json.dumps({"since": self.since, "asked": self.asked, "not_before": instant})
+
+
+def follow_sensor(load_job: dg.JobDefinition) -> dg.SensorDefinition:
+    """Takes a bounded step along the stream at each evaluation, and has a gap mended by a load."""
+
+    @dg.sensor(
+        name=FOLLOW_SENSOR,
+        jobs=[load_job],
+        description="Follows the events table's stream into the archive, so that reports cost what their windows cost."
+        " Each tick says how far it is. Where the stream has a gap it requests load_events, which scans the table.",
+        minimum_interval_seconds=SENSOR_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def evaluate(
+        context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> dg.SensorResult | dg.SkipReason:
+        if why := not_running(pipeline):
+            return dg.SkipReason(why)
+        with failures(), pipeline.open() as rooms:
+            if why := cannot_follow(rooms):
+                return dg.SkipReason(why)
+            with rooms.following() as follower:
+                followed = follower.step(seconds=STEP_SECONDS)
+            if followed is None:
+                return dg.SkipReason("The archive was set up anew meanwhile; the next tick follows it.")
+            before = _Mending.of(context.cursor)
+            events: list[Any] = list(records.followed_days(followed))
+            if _since(followed.gap) != before.since:
+                check = records.continuity_check(followed.gap, followed.watermark)
+                events.append(records.evaluation(check))
+            requests, after = _mend(context.instance, rooms, followed, before, pipeline.clock())
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else records.follow_summary(followed),
+            cursor=after.cursor(),
+            asset_events=events,
+        )
+
+    return evaluate
+
+
+def cannot_follow(rooms: Rooms) -> str | None:
+    """Why there is nothing to follow, or None."""
+    if why := rooms.stream.why_unusable():
+        return f"Reports read the table by scanning: {why}."
+    if rooms.archive.current() is None:
+        return (
+            "Nothing is loaded yet. The first build of a report, a run of `events` or the job load_events reads the"
+            f" table; it will cost: {rooms.cost_of_load().describe()}"
+        )
+    return None
+
+
+def _mend(
+    instance: dg.DagsterInstance, rooms: Rooms, followed: "Followed", before: _Mending, now: datetime
+) -> tuple[list[dg.RunRequest], _Mending]:
+    """Request a load for a gap, unless one is under way or was requested a short time ago."""
+    since = _since(followed.gap)
+    if since is None:
+        return [], _Mending()
+    state = before if before.since == since else _Mending(since)
+    waits = state.not_before is not None and now < state.not_before
+    if waits or rooms.archive.load_under_way(now) or _unfinished(instance):
+        return [], state
+    pause = min(_FIRST_PAUSE * 2**state.asked, _LONGEST_PAUSE)
+    return [dg.RunRequest(job_name=LOAD_JOB, run_key=None)], _Mending(since, state.asked + 1, now + pause)
+
+
+def _since(gap: "Gap | None") -> str | None:
+    return format_instant(gap.since) if gap else None
+
+
+def _unfinished(instance: dg.DagsterInstance) -> bool:
+    return bool(instance.get_runs(dg.RunsFilter(job_name=LOAD_JOB, statuses=UNFINISHED), limit=1))
