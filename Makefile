@@ -28,6 +28,10 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.lock
 	@touch $@
 
+$(VENV)/bench.stamp: $(VENV)/dev.stamp requirements/bench.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/bench.lock
+	@touch $@
+
 run: setup ## build the sample's reports and serve the UI on 127.0.0.1:3000
 	@exec $(BIN)/report-pipeline up
 
@@ -37,7 +41,7 @@ test: $(VENV)/dev.stamp ## run all tests, some at once; ARGS="-k name" goes to p
 faults: $(VENV)/dev.stamp ## break things by thousands of seeds; ARGS="--seeds 50" for fewer
 	@$(BIN)/python -m report_pipeline_tests.faults $(ARGS)
 
-bench: $(VENV)/dev.stamp ## run the benchmarks, one JSON line a result
+bench: $(VENV)/bench.stamp ## run the benchmarks, one JSON line a result
 	@$(BIN)/python -m benchmarks
 
 lint: $(VENV)/dev.stamp ## ruff and mypy
@@ -48,6 +52,7 @@ lint: $(VENV)/dev.stamp ## ruff and mypy
 lock: ## write the locks anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra build pyproject.toml -o requirements/run.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra build --extra dev -c requirements/run.lock pyproject.toml -o requirements/dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra build --extra dev --extra bench -c requirements/dev.lock pyproject.toml -o requirements/bench.lock
 
 clean: ## remove the environment (not the local state in .local)
 	rm -rf $(VENV)
