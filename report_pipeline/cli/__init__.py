@@ -19,6 +19,7 @@ from report_pipeline.cli.doctor import doctor
 from report_pipeline.cli.events import fill, init
 from report_pipeline.cli.output import say
 from report_pipeline.cli.reports import build, check, list_reports, schedules, show
+from report_pipeline.cli.simulate import simulate_command
 from report_pipeline.cli.up import build_windows, up
 from report_pipeline.errors import PipelineError
 
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (build, build_windows, check, doctor, fill, init, list_reports, schedules, show, up):
+for command in (build, build_windows, check, doctor, fill, init, list_reports, schedules, show, simulate_command, up):
     cli.add_command(command)
 
 

@@ -32,7 +32,7 @@ def init(events_table: str | None) -> None:
             f" Set REPORT_PIPELINE_EVENTS_TABLE={events_table}, so that everything else uses it too."
         )
     with Pipeline(settings).open() as rooms:
-        print_json(rooms.create_missing(settings, events=rooms.aws.embedded or events_table is not None))
+        print_json(rooms.create_missing(events=rooms.aws.embedded or events_table is not None))
 
 
 @click.command()
@@ -49,7 +49,7 @@ def fill(files: Sequence[Path], form: str, shift_to_now: bool) -> None:
     settings = load_settings()
     with Pipeline(settings).open() as rooms:
         if rooms.aws.embedded:
-            rooms.create_missing(settings, events=True)
+            rooms.create_missing(events=True)
         rooms.table.check()
         with _progress() as progress:
             result = fill_table(
@@ -59,7 +59,7 @@ def fill(files: Sequence[Path], form: str, shift_to_now: bool) -> None:
                 format=form,
                 shift_to=utc_now() if shift_to_now else None,
                 progress=progress,
-                on_days=rooms.archive.mark_stale,
+                on_days=lambda days: rooms.archive.mark_stale(days, at=rooms.clock()),
             )
     if not result.read:
         say(f"There is no event in {', '.join(map(str, files))}.")

@@ -75,7 +75,7 @@ def fill(
             ones are never touched.
         progress: told how far it is.
         on_days: told the UTC days before events of theirs are written, and all of them once more at the
-            end, also after a failure, so that whoever loaded such a day meanwhile knows it is stale.
+            end, also after a failure: what was read of the table before that is not all of those days.
 
     Raises:
         CallerMistake: a file cannot be read as events, or each of its events is refused; nothing was written.

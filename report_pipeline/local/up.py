@@ -31,6 +31,9 @@ SAMPLE_WINDOW = Window.between(SAMPLE_START, SAMPLE_END, "Asia/Tokyo")
 ROWS_SHOWN = 10
 COLUMNS_SHOWN = {"visitor", "n_interactions", "first_seen", "last_seen", "adblock", "language"}
 _WATCH_SECONDS = 0.2
+_LIVE = """
+  .venv/bin/report-pipeline simulate --rate 5 --late-share 0.05 --duplicate-share 0.05
+      (made-up live traffic, until Ctrl-C: the UI shows how reports follow it)"""
 
 
 class _Stop(BaseException):
@@ -88,12 +91,17 @@ def _watch(settings: Settings, ui: Ui) -> None:
 
 
 def _prepare_sample(settings: Settings, rooms: Rooms) -> None:
-    rooms.create_missing(settings, events=True)
+    rooms.create_missing(events=True)
     if SAMPLE.exists() and _is_empty(settings, rooms):
         from report_pipeline.events.fill import fill
 
         _tell(f"Filling the sample, {SAMPLE.name} ...")
-        result = fill([SAMPLE], table=rooms.table, schema=rooms.schema, on_days=rooms.archive.mark_stale)
+        result = fill(
+            [SAMPLE],
+            table=rooms.table,
+            schema=rooms.schema,
+            on_days=lambda days: rooms.archive.mark_stale(days, at=rooms.clock()),
+        )
         _tell(f"{result.written} events written.")
     wanted = _unpublished(settings, rooms)
     if wanted:
@@ -167,7 +175,7 @@ def _show_first_rows(rooms: Rooms) -> None:
         "Next: open the UI, or in another terminal\n"
         f"  .venv/bin/report-pipeline show {report} --from {SAMPLE_START} --to {SAMPLE_END}\n"
         "  .venv/bin/report-pipeline build event_report --cadence daily --partition 2019-06-22\n"
-        "  .venv/bin/report-pipeline list"
+        "  .venv/bin/report-pipeline list" + (_LIVE if rooms.aws.embedded else "")
     )
 
 
