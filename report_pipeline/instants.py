@@ -81,13 +81,13 @@ def format_instant(instant: datetime) -> str:
     return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
 
 
-def parse_duration(text: str) -> timedelta:
+def parse_duration(text: str, *, zero: bool = False) -> timedelta:
     """Read a duration of a fixed length: `90s`, `15m`, `2h`, `3d`, `1w`, `1h30m`, or ISO 8601 such as `PT15M`, `P3D`.
 
-    A day has 24 hours here, a week seven such days.
+    A day has 24 hours here, a week seven such days. With `zero`, `0s` is a duration too.
 
     Raises:
-        CallerMistake: it has another form, is zero, or is longer than a calendar can hold.
+        CallerMistake: it has another form, is zero where that is none, or is longer than a calendar can hold.
     """
     match = SHORT_DURATION.fullmatch(text.strip()) or ISO_DURATION.fullmatch(text.strip())
     if match is None:
@@ -100,7 +100,7 @@ def parse_duration(text: str) -> timedelta:
         duration = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
     except OverflowError:
         raise CallerMistake(f"The duration {text!r} is too long.") from None
-    if not duration:
+    if not duration and not zero:
         raise CallerMistake(f"The duration {text!r} is zero. Expected one second or more, such as 15m.")
     return duration
 

@@ -111,6 +111,7 @@ def test_what_is_no_duration_is_refused_and_an_example_given(text: str) -> None:
 def test_a_duration_of_zero_is_refused(text: str) -> None:
     with pytest.raises(CallerMistake, match="is zero"):
         parse_duration(text)
+    assert parse_duration(text, zero=True) == timedelta(0)
 
 
 def test_a_duration_longer_than_any_calendar_is_refused() -> None:

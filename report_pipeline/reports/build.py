@@ -17,6 +17,18 @@ class EventSnapshot(Protocol):
     """What a build needs of the archive: one consistent version of it."""
 
     @property
+    def epoch(self) -> str:
+        """Which load of the events table it stands on."""
+
+    @property
+    def version(self) -> int:
+        """Its number in that epoch; a greater one holds all that a smaller one did."""
+
+    @property
+    def watermark(self) -> datetime:
+        """Every event that was written before this instant (UTC) is in it."""
+
+    @property
     def undated(self) -> int:
         """Quarantined events without a usable time, in the whole table."""
 
@@ -37,6 +49,9 @@ class BuiltReport:
         rejected: quarantined events whose time lies in the window.
         undated: quarantined events without a usable time, in the whole table.
         built_at: when the build began, in UTC.
+        watermark: the archive's when it was read, in UTC: every event written before it was there.
+        final: whether the watermark had passed the window's end and the definition's allowed lateness.
+        archive: the version of the archive that was read; see `archive_version`.
     """
 
     definition: ReportDefinition
@@ -46,6 +61,9 @@ class BuiltReport:
     rejected: int
     undated: int
     built_at: datetime
+    watermark: datetime
+    final: bool
+    archive: str
 
     def interactions(self) -> int | None:
         """What has to equal `events_read` by the definition's `conserves`; None where it says nothing."""
@@ -57,6 +75,11 @@ class BuiltReport:
         import pyarrow.compute as pc
 
         return int(pc.sum(self.rows[conserves]).as_py() or 0)
+
+
+def archive_version(epoch: str, version: int) -> str:
+    """A version of the archive as heads name it: `EPOCH/VERSION`. Versions of one epoch follow one another."""
+    return f"{epoch}/{version}"
 
 
 class Builder:
@@ -92,6 +115,9 @@ class Builder:
             rejected=self._snapshot.rejected(window),
             undated=self._snapshot.undated,
             built_at=now,
+            watermark=self._snapshot.watermark,
+            final=self._definition.is_final(window, self._snapshot.watermark),
+            archive=archive_version(self._snapshot.epoch, self._snapshot.version),
         )
 
 

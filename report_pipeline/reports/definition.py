@@ -5,9 +5,9 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -15,9 +15,9 @@ from pydantic_core import PydanticCustomError
 from report_pipeline.errors import CallerMistake
 from report_pipeline.instants import did_you_mean, parse_zone
 from report_pipeline.reports.columns import tidy_word
-from report_pipeline.schedules.model import ScheduleSpec
+from report_pipeline.schedules.model import Duration, Lateness, ScheduleSpec
 from report_pipeline.units import Unit
-from report_pipeline.windows import Cadence
+from report_pipeline.windows import Cadence, Window
 from report_pipeline.yaml_lines import BrokenYaml, Lines, Location, Problem, load_yaml, nearest, problems_of
 
 EVENTS = "events"
@@ -29,6 +29,9 @@ CUSTOM = "custom"
 
 ValidCron = Callable[[str], bool]
 """The scheduler's own opinion of a cron text."""
+
+ON_EVENTS: Final = "on_events"
+"""The one word that `refresh` may say."""
 
 _WORDS = {"hourly": Unit.HOUR, "daily": Unit.DAY, "weekly": Unit.WEEK, "monthly": Unit.MONTH}
 _PLAIN = re.compile(r"[A-Za-z0-9_]+")
@@ -89,6 +92,15 @@ def _owner(value: str) -> str:
     return value
 
 
+def _refresh(value: object) -> object:
+    if value is None or value == ON_EVENTS:
+        return value
+    raise _mistake(
+        f"{value!r} is no way to refresh a report. Expected {ON_EVENTS}, or no such line."
+        f"{did_you_mean(str(value), [ON_EVENTS])}"
+    )
+
+
 def _group(value: str) -> str:
     if not re.fullmatch(rf"{_PLAIN.pattern}(/{_PLAIN.pattern})*", value):
         raise _mistake(f"{value!r} cannot name a group. Expected letters, digits and _, with / between levels.")
@@ -138,6 +150,16 @@ class ReportAttributes(_Model):
         default=None, description='"rows" or a column: their number or sum must be the number of events read.'
     )
     schedules: list[ScheduleSpec] = Field(default_factory=list, description="Which windows are wanted, and when.")
+    refresh: Annotated[Literal["on_events"], BeforeValidator(_refresh)] | None = Field(
+        default=None, description="on_events: windows are built again as events come in; unset: by schedules alone."
+    )
+    refresh_every: Duration = Field(
+        default=timedelta(seconds=30), description="The least time between two refreshes of this report, such as 30s."
+    )
+    allowed_lateness: Lateness = Field(
+        default=timedelta(0),
+        description="How late an event may come, such as 1h; a report is final so long after its window's end.",
+    )
     version: Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)] = Field(
         default="", description="Of the definition; unset: a digest of SQL, key and column types."
     )
@@ -170,6 +192,10 @@ class ReportDefinition(ReportAttributes):
                 return self._resolved(spec)
         known = ", ".join([*(spec.name for spec in self.cadences), CUSTOM])
         raise CallerMistake(f"Report {self.name} has no cadence {name!r}. Its cadences: {known}.")
+
+    def is_final(self, window: Window, watermark: datetime) -> bool:
+        """Whether an archive of this watermark (UTC) is taken to hold all events of the window."""
+        return watermark - window.end >= self.allowed_lateness
 
     def _resolved(self, spec: CadenceSpec) -> Cadence:
         return _resolve(spec, self)
@@ -349,6 +375,9 @@ def _mistakes(attributes: ReportAttributes) -> list[tuple[Location, str]]:
         for index, value in enumerate(values):
             if value in values[:index]:
                 mistakes.append(((kind, index), f"{kind}: {value} is here twice"))
+    if attributes.refresh is None and "refresh_every" in attributes.model_fields_set:
+        text = f"refresh_every: says how often at most, and nothing is refreshed; add refresh: {ON_EVENTS}"
+        mistakes.append((("refresh_every",), text))
     if attributes.columns and attributes.conserves not in {None, "rows", *attributes.columns}:
         hint = nearest(attributes.conserves, ["rows", *attributes.columns])
         mistakes.append((("conserves",), f"conserves: there is no column {attributes.conserves}{hint}"))

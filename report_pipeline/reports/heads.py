@@ -8,7 +8,7 @@ strings, numbers and lists.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from report_pipeline.errors import PermanentFailure
 from report_pipeline.reports.columns import schema_of
@@ -44,6 +44,9 @@ class Head:
         definition_version: of the definition that made this revision.
         built_at: when it was built, in UTC.
         run_id: which run built it.
+        watermark: as in `BuiltReport`.
+        final: whether all events of the window are taken to be in it; one that comes later still makes a revision.
+        archive: the version of the archive that it was built from, as `EPOCH/VERSION`; None where that is unknown.
     """
 
     report: str
@@ -61,18 +64,26 @@ class Head:
     definition_version: str
     built_at: datetime
     run_id: str
+    watermark: datetime
+    final: bool
+    archive: str | None
+
+    @property
+    def state(self) -> Literal["final", "provisional"]:
+        """`final` in a word."""
+        return "final" if self.final else "provisional"
 
     def schema(self) -> "pa.Schema":
         """The rows' columns in Arrow."""
         return schema_of(self.columns)
 
     def says_the_same(self, other: "Head") -> bool:
-        """Whether both tell a reader the same: content, counts and the definition's version."""
+        """Whether both tell a reader the same: content, counts, the definition's version and whether it is final."""
         return _told(self) == _told(other)
 
 
 def _told(head: Head) -> tuple[object, ...]:
-    return (head.digest, head.events_read, head.rejected, head.undated, head.definition_version)
+    return (head.digest, head.events_read, head.rejected, head.undated, head.definition_version, head.final)
 
 
 def head_key(report: str, window: Window) -> dict[str, Attribute]:
@@ -106,11 +117,17 @@ def head_item(head: Head) -> dict[str, Attribute]:
         "definition_version": {"S": head.definition_version},
         "built_at": {"S": format_instant(head.built_at)},
         "run_id": {"S": head.run_id},
+        "watermark": {"S": format_instant(head.watermark)},
+        "state": {"S": head.state},
+        **({"archive": {"S": head.archive}} if head.archive is not None else {}),
     }
 
 
 def read_head(item: Mapping[str, Attribute], table: str) -> Head:
     """An item as a head.
+
+    A head without a watermark was written before there were provisional reports: it counts as final, its
+    watermark as the time at which it was built.
 
     Raises:
         PermanentFailure: it is none; something else has written it.
@@ -135,12 +152,21 @@ def read_head(item: Mapping[str, Attribute], table: str) -> Head:
             definition_version=item["definition_version"]["S"],
             built_at=parse_instant(item["built_at"]["S"]),
             run_id=item["run_id"]["S"],
+            watermark=parse_instant(item.get("watermark", item["built_at"])["S"]),
+            final=_is_final(item.get("state", {"S": "final"})["S"]),
+            archive=item["archive"]["S"] if "archive" in item else None,
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise PermanentFailure(
             f"Table {table!r}: the item {item.get('pk')} {item.get('sk')} is not a report's head"
             f" ({type(error).__name__}: {error}). Something else has written it; delete it and build the window again."
         ) from None
+
+
+def _is_final(state: str) -> bool:
+    if state not in ("final", "provisional"):
+        raise ValueError(f"its state is {state!r}, expected final or provisional")
+    return state == "final"
 
 
 def _number(value: int) -> Attribute:

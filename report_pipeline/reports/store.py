@@ -55,11 +55,20 @@ UNKNOWN: Final = Unknown.UNKNOWN
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a publication did: the head that is current now, whether anything was written, and how many rows."""
+    """What a publication did.
+
+    Attributes:
+        head: the one that is current now.
+        changed: whether anything was written.
+        rows_written: how many rows were.
+        reopened: whether the report was final and has other content now, by the same definition: an event
+            has come, changed or gone after all of them were taken to be there.
+    """
 
     head: Head
     changed: bool
     rows_written: int
+    reopened: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,8 +106,9 @@ class ReportStore:
     def publish(self, built: BuiltReport, *, run_id: str, head: Head | Unknown | None = UNKNOWN) -> Receipt:
         """Make a built report the current one of its window.
 
-        Where its content, its counts and the definition's version are those of the current head, nothing
-        is written. Where only the counts or the version differ, the head alone is, and its rows stay.
+        Where its content, its counts, the definition's version and whether it is final are those of the current
+        head, nothing is written, also where the archive's watermark is later now. Where the content alone is the
+        same, the head alone is written, and its rows stay.
 
         Args:
             built: the report.
@@ -135,6 +145,9 @@ class ReportStore:
             definition_version=built.definition.version,
             built_at=built.built_at,
             run_id=run_id,
+            watermark=built.watermark,
+            final=built.final,
+            archive=built.archive,
         )
         if head is not None and head.says_the_same(ours):
             return Receipt(head, changed=False, rows_written=0)
@@ -167,11 +180,11 @@ class ReportStore:
             # A lost answer and its repetition look like another writer: only the head tells.
             current = self.head(ours.report, ours.window)
             if current == ours:
-                return Receipt(ours, changed=True, rows_written=written)
+                return _receipt(ours, read, written)
             if current is not None and failed_condition and current.says_the_same(ours):
                 return Receipt(current, changed=False, rows_written=written)
             raise _not_published(ours, current, failed_condition) from error
-        return Receipt(ours, changed=True, rows_written=written)
+        return _receipt(ours, read, written)
 
     def head(self, report: str, window: Window) -> Head | None:
         """The current head of a window, read consistently; None where it has not been published."""
@@ -335,6 +348,16 @@ def _in_parallel(call: Callable[[Any], T], parts: Sequence[Any]) -> list[T]:
         return [call(part) for part in parts]
     with ThreadPoolExecutor(min(_WORKERS, len(parts)), thread_name_prefix="read-reports") as pool:
         return list(pool.map(call, parts))
+
+
+def _receipt(ours: Head, before: Head | None, written: int) -> Receipt:
+    reopened = (
+        before is not None
+        and before.final
+        and before.definition_version == ours.definition_version
+        and (before.digest, before.events_read) != (ours.digest, ours.events_read)
+    )
+    return Receipt(ours, changed=True, rows_written=written, reopened=reopened)
 
 
 def _unpublished(report: str, window: Window) -> CallerMistake:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Annotated, Self, TypeVar
 
 from pydantic import (
@@ -43,6 +44,12 @@ def _duration(value: object) -> timedelta:
     return _read(parse_duration, value, "a number with its unit, such as 15m")
 
 
+def _lateness(value: object) -> timedelta:
+    if isinstance(value, timedelta) and value >= timedelta(0) and not value % SECOND:
+        return value
+    return _read(partial(parse_duration, zero=True), value, "a number with its unit, such as 1h, or 0s for none")
+
+
 def _unit(value: object) -> Unit:
     try:
         return Unit(value)  # type: ignore[arg-type] # any other value raises
@@ -68,6 +75,8 @@ def _bounds(value: object) -> tuple[datetime, datetime]:
 EXAMPLE = "[2019-06-22T00:00+09:00, 2019-06-25T00:00+09:00]"
 TEXT = {"type": "string"}
 Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema(TEXT | {"examples": ["15m", "1d"]})]
+Lateness = Annotated[timedelta, BeforeValidator(_lateness), WithJsonSchema(TEXT | {"examples": ["0s", "1h"]})]
+"""A duration that may be zero."""
 UnitName = Annotated[Unit, BeforeValidator(_unit)]
 Bounds = Annotated[
     tuple[datetime, datetime],

@@ -76,7 +76,16 @@ def built(definition: Callable[..., ReportDefinition]) -> Callable[..., BuiltRep
             definition=definition("SELECT 1", key=key, version=version),
             window=window,
             rows=rows,
-            **{"events_read": rows.num_rows, "rejected": 0, "undated": 0, "built_at": NOON, **told},
+            **{
+                "events_read": rows.num_rows,
+                "rejected": 0,
+                "undated": 0,
+                "built_at": NOON,
+                "watermark": NOON,
+                "final": True,
+                "archive": "e1/7",
+                **told,
+            },
         )
 
     return make

@@ -2,15 +2,16 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from report_pipeline.errors import CallerMistake
 from report_pipeline.reports.check import check, check_folder
-from report_pipeline.reports.definition import Broken, ReportDefinition, load_report, load_reports
+from report_pipeline.reports.definition import Broken, ReportAttributes, ReportDefinition, load_report, load_reports
 from report_pipeline.settings import PACKAGE
-from report_pipeline.windows import Unit
+from report_pipeline.windows import Unit, parse_duration
 
 YAML = """\
 type: report_pipeline.dagster.components.ReportComponent
@@ -24,6 +25,9 @@ attributes:
     - {name: utc_hourly, every: hour, zone: UTC}
   key: [visitor]
   conserves: n
+  refresh: on_events
+  refresh_every: 1m
+  allowed_lateness: 1h
   columns:
     visitor: {type: string, description: Who.}
     n: integer
@@ -77,10 +81,37 @@ def test_a_right_definition_is_loaded_whole(write: Write) -> None:
         ("utc_hourly", Unit.HOUR, "UTC"),
     ]
     assert report.columns["n"].type == "integer"
+    assert (report.refresh, report.refresh_every) == ("on_events", timedelta(minutes=1))
+    assert report.allowed_lateness == timedelta(hours=1)
     assert report.schedules[0].previous is Unit.DAY
     assert report.cadence("daily").window("2019-06-22").key == "2019-06-21T15:00:00Z/2019-06-22T15:00:00Z"
     with pytest.raises(CallerMistake, match=r"no cadence 'dayly'. Its cadences: daily, utc_hourly, custom"):
         report.cadence("dayly")
+
+
+def test_a_report_that_says_nothing_of_it_is_not_refreshed_and_allows_no_lateness(write: Write) -> None:
+    yaml = YAML.replace("  refresh: on_events\n  refresh_every: 1m\n  allowed_lateness: 1h\n", "")
+    report = load_report(write(yaml=yaml) / "some_report")
+    assert (report.refresh, report.allowed_lateness) == (None, timedelta(0))
+
+
+@pytest.mark.parametrize("text", ["0s", "PT0S", "15m", "1d"])
+def test_the_allowed_lateness_may_be_zero(write: Write, text: str) -> None:
+    report = load_report(write(yaml=YAML.replace("allowed_lateness: 1h", f"allowed_lateness: {text}")) / "some_report")
+    assert report.allowed_lateness == parse_duration(text, zero=True)
+
+
+def test_when_a_report_is_built_is_no_part_of_its_definitions_version(write: Write) -> None:
+    other = YAML.replace("every: 1m", "every: 5m").replace("lateness: 1h", "lateness: 0s")
+    versions = {load_report(write(name, yaml=text) / name).version for name, text in (("a", YAML), ("b", other))}
+    assert len(versions) == 1
+
+
+def test_the_schema_that_dg_shows_tells_of_the_refresh() -> None:
+    properties = ReportAttributes.model_json_schema()["properties"]
+    assert {"const": "on_events", "type": "string"} in properties["refresh"]["anyOf"]
+    assert properties["refresh_every"]["type"] == properties["allowed_lateness"]["type"] == "string"
+    assert all(properties[name]["description"] for name in ("refresh", "refresh_every", "allowed_lateness"))
 
 
 WRONG_YAML = [
@@ -109,21 +140,33 @@ WRONG_YAML = [
     ("key: [visitor]", "key: [vistor]", 10, "key: report.sql gives no column vistor; did you mean visitor?"),
     ("conserves: n", "conserves: m", 11, "conserves: there is no column m"),
     ("conserves: n", "conserves: visitor", 11, "conserves: visitor is a string; only whole numbers can be counted"),
-    ("n: integer", "n: integr", 14, '\'integr\' is no type of a column. Expected string, integer'),
-    ("n: integer", "n: {typ: integer}", 14, "typ: is not known here; did you mean type?"),
-    ("n: integer", "n: string", 14, "columns: n is declared as string, and report.sql gives integer"),
-    ("visitor: {type", "vistor: {type", 13, "columns: report.sql gives no column vistor; did you mean visitor?"),
-    ("30 0 * * *", "30 0 * *", 17, "4 fields"),
-    ("30 0 * * *", "61 0 * * *", 17, "61"),
-    ("      zone: Asia/Tokyo", "      zone: Tokyo", 18, 'Did you mean "Asia/Tokyo"?'),
-    ("previous: day", "previous: dya", 19, 'Did you mean "day"?'),
-    ("      previous: day\n", "", 16, "expected exactly one of last, previous and between"),
-    ("previous: day", "previous: day\n      last: 15m", 16, "there are 2: last, previous"),
-    ("previous: day", "last: 15", 19, "15"),
-    ("previous: day", "between: [2019-06-22T00:00, 2019-06-25T00:00]", 19, "has no offset from UTC"),
-    ("previous: day", "prevous: day", 19, "prevous: is not known here; did you mean previous?"),
-    ("name: some_day", "name: some day", 16, "'some day' cannot name a schedule"),
-    ("previous: day", "previous: day\n    - {name: some_day, cron: '@daily', last: 1d}", 20, "some_day is here twice"),
+    ("refresh: on_events", "refresh: on_event", 12, "'on_event' is no way to refresh a report. Expected on_events"),
+    ("refresh: on_events", "refresh: on_event", 12, 'Did you mean "on_events"?'),
+    ("refresh: on_events", "refresh: yes", 12, "True is no way to refresh a report. Expected on_events, or no such line"),
+    ("refresh: on_events", "refrsh: on_events", 12, "refrsh: is not known here; did you mean refresh?"),
+    ("  refresh: on_events\n", "", 12, "refresh_every: says how often at most, and nothing is refreshed; add refresh"),
+    ("refresh_every: 1m", "refresh_every: 0s", 13, "The duration '0s' is zero"),
+    ("refresh_every: 1m", "refresh_every: 1 minute", 13, "'1 minute' is no duration"),
+    ("refresh_every: 1m", "refresh_every: 30", 13, "30 is no text. Expected a number with its unit, such as 15m"),
+    ("refresh_every: 1m", "refresh_evry: 1m", 13, "refresh_evry: is not known here; did you mean refresh_every?"),
+    ("allowed_lateness: 1h", "allowed_lateness: 0", 14, "0 is no text. Expected a number with its unit, such as 1h, or 0s"),
+    ("allowed_lateness: 1h", "allowed_lateness: -1h", 14, "'-1h' is no duration"),
+    ("allowed_lateness: 1h", "allowed_latenes: 1h", 14, "is not known here; did you mean allowed_lateness?"),
+    ("n: integer", "n: integr", 17, '\'integr\' is no type of a column. Expected string, integer'),
+    ("n: integer", "n: {typ: integer}", 17, "typ: is not known here; did you mean type?"),
+    ("n: integer", "n: string", 17, "columns: n is declared as string, and report.sql gives integer"),
+    ("visitor: {type", "vistor: {type", 16, "columns: report.sql gives no column vistor; did you mean visitor?"),
+    ("30 0 * * *", "30 0 * *", 20, "4 fields"),
+    ("30 0 * * *", "61 0 * * *", 20, "61"),
+    ("      zone: Asia/Tokyo", "      zone: Tokyo", 21, 'Did you mean "Asia/Tokyo"?'),
+    ("previous: day", "previous: dya", 22, 'Did you mean "day"?'),
+    ("      previous: day\n", "", 19, "expected exactly one of last, previous and between"),
+    ("previous: day", "previous: day\n      last: 15m", 19, "there are 2: last, previous"),
+    ("previous: day", "last: 15", 22, "15"),
+    ("previous: day", "between: [2019-06-22T00:00, 2019-06-25T00:00]", 22, "has no offset from UTC"),
+    ("previous: day", "prevous: day", 22, "prevous: is not known here; did you mean previous?"),
+    ("name: some_day", "name: some day", 19, "'some day' cannot name a schedule"),
+    ("previous: day", "previous: day\n    - {name: some_day, cron: '@daily', last: 1d}", 23, "some_day is here twice"),
     ("  zone: Asia/Tokyo\n  start", "  zone: UTC\n  zone: UTC\n  start", 6, "zone is here twice; first in line 5"),
     ("  key: [visitor]", "  key: [visitor", 11, "not valid YAML"),
 ]  # fmt: skip
@@ -198,7 +241,7 @@ def test_a_folders_name_can_name_a_report(write: Write, name: str) -> None:
 def test_a_schedule_has_a_name_of_its_own_among_all_reports(write: Write) -> None:
     write("first_report")
     ((file, line, message),) = said(write("second_report"))
-    assert (file, line) == ("second_report/defs.yaml", 16)
+    assert (file, line) == ("second_report/defs.yaml", 19)
     assert "the name some_day is also used by report first_report" in message
 
 
@@ -216,7 +259,7 @@ def test_mistakes_in_one_file_hide_none_in_the_others(write: Write) -> None:
 
 def test_several_mistakes_in_one_file_are_all_named(write: Write) -> None:
     yaml = YAML.replace("Asia/Tokyo\n  start", "Tokio\n  start").replace("- daily", "- dayly").replace("30 0", "61 0")
-    assert [line for _, line, _ in said(write(yaml=yaml))] == [5, 8, 17]
+    assert [line for _, line, _ in said(write(yaml=yaml))] == [5, 8, 20]
 
 
 def test_mistakes_in_the_definition_of_events_are_found_beside_those_of_reports(write: Write) -> None:
@@ -229,7 +272,7 @@ def test_mistakes_in_the_definition_of_events_are_found_beside_those_of_reports(
 def test_the_schedulers_own_opinion_of_a_cron_counts(write: Write) -> None:
     defs = write()
     problems = check(defs, is_valid_cron=lambda cron: False)
-    assert [(problem.line, "does not accept the cron" in problem.message) for problem in problems] == [(17, True)]
+    assert [(problem.line, "does not accept the cron" in problem.message) for problem in problems] == [(20, True)]
 
 
 def test_other_components_and_python_are_left_to_dagster(write: Write) -> None:

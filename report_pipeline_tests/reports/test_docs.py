@@ -53,7 +53,7 @@ def test_the_program_in_the_documentation_reads_a_report(
     table = events({"visitor": "b"}, {"visitor": "a", "adblock": True}, {"visitor": None}, {"visitor": "a"})
     rows = compute(visitor_report, table, window)
     now = datetime(2019, 7, 1, tzinfo=UTC)
-    store.publish(BuiltReport(visitor_report, window, rows, 4, 0, 0, now), run_id="run-1")
+    store.publish(BuiltReport(visitor_report, window, rows, 4, 0, 0, now, now, True, "e1/7"), run_id="run-1")
     scope: dict[str, Any] = {}
     exec(snippet("python", "boto3"), scope)
     found = [
@@ -74,5 +74,5 @@ def test_every_field_of_the_yaml_and_every_attribute_of_a_head_is_documented() -
 
     for name in ReportAttributes.model_fields:
         assert re.search(rf"^\| `{name}` \|", DOC, re.MULTILINE), name
-    for name in set(Head.__dataclass_fields__) - {"window"}:
+    for name in {"state", *Head.__dataclass_fields__} - {"window", "final"}:
         assert re.search(rf"^\| .*`{name}`.* \| [NSL]", DOC, re.MULTILINE), name

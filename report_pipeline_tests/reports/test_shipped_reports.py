@@ -43,9 +43,12 @@ class Snapshot:
     """An archive that holds these events."""
 
     undated = 3
+    epoch = "e1"
+    version = 7
 
-    def __init__(self, events: pa.Table) -> None:
+    def __init__(self, events: pa.Table, watermark: datetime = START) -> None:
         self.events = events
+        self.watermark = watermark
 
     def read(self, window: Window) -> pa.Table:
         return self.events
@@ -135,6 +138,23 @@ def test_a_build_carries_the_counts_of_the_archive(
         built = builder.build(window, now=START)
     assert (built.events_read, built.rejected, built.undated, built.built_at) == (1, 2, 3, START)
     assert (built.definition, built.window) == (visitor_report, window)
+    assert (built.watermark, built.archive) == (START, "e1/7")
+
+
+@pytest.mark.parametrize(("after_the_end", "final"), [(3600, True), (3599, False), (0, False), (-1, False)])
+def test_a_report_is_final_once_the_watermark_has_passed_the_end_and_the_allowed_lateness(
+    events: Events, visitor_report: ReportDefinition, window: Window, after_the_end: int, final: bool
+) -> None:
+    assert visitor_report.allowed_lateness == timedelta(hours=1)
+    snapshot = Snapshot(events(), window.end + timedelta(seconds=after_the_end))
+    assert build(visitor_report, window, snapshot, now=START).final is final
+
+
+def test_the_shipped_reports_are_refreshed_as_events_come_in(
+    visitor_report: ReportDefinition, event_report: ReportDefinition
+) -> None:
+    for report in (visitor_report, event_report):
+        assert (report.refresh, report.refresh_every) == ("on_events", timedelta(seconds=30))
 
 
 def test_the_definitions_that_come_with_the_project_have_no_mistakes() -> None:

@@ -92,6 +92,9 @@ def test_the_table_can_be_read_with_plain_boto3_by_two_queries(
         "definition_version": "1",
         "built_at": "2019-06-22T12:00:00Z",
         "run_id": "run-1",
+        "watermark": "2019-06-22T12:00:00Z",
+        "state": "final",
+        "archive": "e1/7",
     }
     rows = dynamodb.query(
         TableName="reports",
@@ -142,8 +145,76 @@ def test_changed_content_is_a_new_revision_under_a_new_attempt(
     assert store.read("some_report", window).rows.equals(visitors(b=2, c=1))
 
 
-@pytest.mark.parametrize("told", [{"version": "2"}, {"events_read": 9}, {"rejected": 9}, {"undated": 9}])
-def test_where_only_the_version_or_a_count_changes_the_head_is_written_and_the_rows_stay(
+def test_a_mere_later_watermark_writes_nothing(
+    store: ReportStore, dynamodb: Any, built: Built, visitors: Visitors
+) -> None:
+    store.publish(built(visitors(a=1), final=False), run_id="run-1")
+    before = items(dynamodb)
+    later = datetime(2030, 1, 1, tzinfo=UTC)
+    again = store.publish(built(visitors(a=1), final=False, watermark=later, archive="e1/8"), run_id="run-2")
+    assert (again.changed, again.reopened, again.head.revision) == (False, False, 1)
+    assert items(dynamodb) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "told", "reopened"),
+    [
+        ({"final": False}, {"final": True}, False),
+        ({"final": True}, {"final": False}, False),
+        ({"final": True}, {"n": 2}, True),
+        ({"final": True}, {"n": 2, "final": False}, True),
+        ({"final": True}, {"events_read": 9}, True),
+        ({"final": False}, {"n": 2}, False),
+        ({"final": True}, {"n": 2, "version": "2"}, False),
+    ],
+)
+def test_a_final_report_with_other_content_by_the_same_definition_is_reopened(
+    store: ReportStore,
+    built: Built,
+    visitors: Visitors,
+    window: Window,
+    before: dict[str, Any],
+    told: dict[str, Any],
+    reopened: bool,
+) -> None:
+    first = store.publish(built(visitors(a=1), **before), run_id="run-1")
+    told = dict(told)
+    second = store.publish(built(visitors(a=told.pop("n", 1)), **(before | told)), run_id="run-2")
+    assert (first.reopened, second.reopened, second.changed) == (False, reopened, True)
+    assert second.head.revision == 2
+    assert second.head.final is (before | told)["final"]
+    assert second.head.state == ("final" if second.head.final else "provisional")
+    assert store.head("some_report", window) == second.head
+
+
+def test_a_head_of_an_earlier_version_reads_as_final_at_the_time_it_was_built(
+    store: ReportStore, dynamodb: Any, built: Built, visitors: Visitors, window: Window
+) -> None:
+    from report_pipeline.reports.heads import head_item
+
+    head = store.publish(built(visitors(a=1)), run_id="run-1").head
+    item = {name: value for name, value in head_item(head).items() if name not in ("watermark", "state", "archive")}
+    dynamodb.put_item(TableName="reports", Item=item)
+    old = store.read("some_report", window).head
+    assert (old.final, old.watermark, old.archive) == (True, head.built_at, None)
+    assert store.publish(built(visitors(a=1)), run_id="run-2").changed is False
+
+
+def test_a_head_in_an_unknown_state_is_named(
+    store: ReportStore, dynamodb: Any, built: Built, visitors: Visitors, window: Window
+) -> None:
+    from report_pipeline.reports.heads import head_item
+
+    head = store.publish(built(visitors(a=1)), run_id="run-1").head
+    dynamodb.put_item(TableName="reports", Item=head_item(head) | {"state": {"S": "perhaps"}})
+    with pytest.raises(PermanentFailure, match=r"'perhaps', expected final or provisional"):
+        store.read("some_report", window)
+
+
+@pytest.mark.parametrize(
+    "told", [{"version": "2"}, {"events_read": 9}, {"rejected": 9}, {"undated": 9}, {"final": False}]
+)
+def test_where_only_the_version_a_count_or_the_state_changes_the_head_is_written_and_the_rows_stay(
     store: ReportStore, dynamodb: Any, built: Built, visitors: Visitors, window: Window, told: dict[str, Any]
 ) -> None:
     first = store.publish(built(visitors(a=1)), run_id="run-1")
