@@ -1,111 +1,211 @@
-"""The archive: the events table's days as Delta tables under one folder.
+"""The archive: the events table as Delta tables under one folder or S3 prefix, for one schema of events.
 
-What lies where is told in `layout`, how a load gets in in `replace`, how windows are read in `snapshot`.
+    index/                    which epoch is used, which load is under way, which days were filled (`index`)
+    epochs/EPOCH/events/      the events, tombstones and quarantine of one load and what followed (`epoch`)
+    epochs/EPOCH/scan/        a load's raw rows, until they are sorted
+
+How windows are read is told in `snapshot`, how days are kept in order in `upkeep`.
 """
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-from report_pipeline.errors import CallerMistake
-from report_pipeline.events.layout import Layout
-from report_pipeline.events.ledger import DayLoad, needed_since
-from report_pipeline.events.replace import Found, OpenLoad
-from report_pipeline.events.snapshot import Snapshot, files_by_day
+from report_pipeline.errors import PermanentFailure
+from report_pipeline.events import delta
+from report_pipeline.events.epoch import Epoch
+from report_pipeline.events.index import Entries, Index, Staging
+from report_pipeline.events.parts import Part, parts_by_day
+from report_pipeline.events.snapshot import Snapshot
+from report_pipeline.events.storage import Storage
 
 if TYPE_CHECKING:
+    from report_pipeline.events.position import Position
     from report_pipeline.events.schema import EventSchema
-    from report_pipeline.windows import Window
 
-__all__ = ["Archive", "DayLoad", "Found", "OpenLoad", "Snapshot"]
+__all__ = ["Archive", "ArchiveState", "Snapshot", "Storage"]
 
 # Part of the schema's digest: to be raised when the same configuration comes to give other rows.
-FORMAT = 1
+FORMAT = 2
 
-# The library decodes paths once too often, and aborts at some characters that URLs may not have.
-UNUSABLE = re.compile(r"[\[\]^|\\\x00-\x1f]|%[0-9A-Fa-f]{2}")
+
+@dataclass(frozen=True)
+class DayFiles:
+    """What a day's files hold, as their statistics say: rows that hide others count, too.
+
+    `appended` counts files that followers wrote and upkeep has not merged yet.
+    """
+
+    rows: int
+    bytes: int
+    files: int
+    appended: int
+
+
+@dataclass(frozen=True)
+class ArchiveState:
+    """One look at the archive.
+
+    Attributes:
+        epoch: the current epoch's id.
+        version: of its events table.
+        loaded_at: every event written before is in (UTC).
+        floor: the first day that is held; None where all are.
+        position: how far the stream was followed, with the watermark and the gap.
+        noted_at: when that position was committed (UTC).
+        days: what each day's files hold; None stands for what has no day.
+        marks: when days were last filled by files.
+        staging: the load under way.
+        staging_at: when that load last committed something (UTC); None before its first commit.
+    """
+
+    epoch: str
+    version: int
+    loaded_at: datetime
+    floor: date | None
+    position: "Position"
+    noted_at: datetime
+    days: Mapping[date | None, DayFiles]
+    marks: Mapping[date, datetime]
+    staging: Staging | None
+    staging_at: datetime | None
 
 
 class Archive:
-    """The archive in one folder, for one schema of events. Opening is cheap, and nothing stays open."""
+    """The archive in one place, for one schema of events. Opening is cheap, and nothing stays open."""
 
-    def __init__(self, uri: str, schema: "EventSchema") -> None:
-        """`uri` is the folder's path, which need not exist; `schema` says what an item means.
+    def __init__(self, storage: Storage | str, schema: "EventSchema") -> None:
+        """`storage` is where it lies, or a folder's path; nothing need be there. `schema` says what an item means.
 
         Raises:
             CallerMistake: the path has characters that the Delta library cannot handle.
         """
-        if match := UNUSABLE.search(uri):
-            raise CallerMistake(
-                f"The archive cannot lie in {uri!r}: the Delta library does not find files where the path has "
-                f"{match[0]!r}. Name another folder in REPORT_PIPELINE_ARCHIVE, or move the project or its home."
-            )
-        self.uri = uri.rstrip("/")
+        self.storage = Storage.local(storage) if isinstance(storage, str) else storage
+        self.uri = self.storage.uri
         self.schema = schema
         described = json.dumps([FORMAT, schema.model_dump(mode="json")])
-        self._layout = Layout(self.uri, schema, hashlib.sha256(described.encode()).hexdigest())
+        self.digest = hashlib.sha256(described.encode()).hexdigest()
+        self.index = Index(self.storage)
 
-    def loads(self) -> dict[date, DayLoad]:
-        """The loaded UTC days, in order. Empty where there is no archive, or one of another schema.
+    def epoch(self, epoch: str) -> Epoch:
+        """The epoch with this id, which need not exist."""
+        return Epoch(self.storage, epoch, self.schema)
+
+    def current(self) -> Epoch | None:
+        """The epoch that readers and followers use; None where nothing is loaded, or only for another schema.
 
         Raises:
-            PermanentFailure: the folder cannot be read.
+            PermanentFailure: the archive cannot be read.
+            TransientFailure: S3 does not answer.
         """
-        return self._layout.open().loads
+        return self._current(self.index.entries())
 
-    def missing(self, windows: Iterable["Window"], now: datetime) -> list[date]:
-        """The UTC days, in order, that have to be loaded before these windows can be read.
+    def state(self) -> ArchiveState | None:
+        """Look at the archive; None where nothing is loaded for this schema. Opens the index and one table.
 
-        A day is loaded for a window if its load began at or after the end of the window or of the day,
-        whichever is earlier. Where that instant is later than `now`, events are still to come, and the
-        day is always missing.
+        Raises:
+            PermanentFailure: the archive cannot be read.
+            TransientFailure: S3 does not answer.
         """
-        loads = self.loads()
-        lacking = set()
-        for window in windows:
-            for day in window.days():
-                needed = needed_since(day, window)
-                load = loads.get(day)
-                if load is None or load.loaded_at < needed or now < needed:
-                    lacking.add(day)
-        return sorted(lacking)
+        entries = self.index.entries()
+        epoch = self._current(entries)
+        if epoch is None or entries.current is None:
+            return None
+        opened = epoch.open()
+        return ArchiveState(
+            epoch=epoch.id,
+            version=opened.version,
+            loaded_at=entries.current.loaded_at,
+            floor=entries.current.floor,
+            position=opened.position,
+            noted_at=opened.noted_at,
+            days={day: _sum(parts) for day, parts in parts_by_day(opened).items()},
+            marks=entries.marks,
+            staging=entries.staging,
+            staging_at=self.last_commit(entries.staging) if entries.staging else None,
+        )
 
-    def mark_stale(self, days: Iterable[date]) -> None:
-        """Take `days` out of the ledger, so that the next build loads them again.
+    def staging(self) -> Staging | None:
+        """The load under way, of whatever schema; None where there is none.
 
-        Loads that are under way do not enter them either. Without an archive there is nothing to do.
+        Raises:
+            PermanentFailure: the archive cannot be read.
+            TransientFailure: S3 does not answer.
+        """
+        return self.index.entries().staging
+
+    def last_commit(self, staging: Staging) -> datetime | None:
+        """When a load last committed something (UTC); None before its first commit.
+
+        Raises:
+            PermanentFailure: the archive cannot be read.
+            TransientFailure: S3 does not answer.
+        """
+        epoch = self.epoch(staging.epoch)
+        instants = []
+        for path in (epoch.scan_path, epoch.path):
+            handle = delta.open_table(self.storage, path)
+            if handle is not None:
+                instants.append(next(delta.commits(handle)).at)
+        return max(instants, default=None)
+
+    def snapshot(self) -> Snapshot:
+        """Open the newest version of the current epoch for reading.
+
+        Raises:
+            PermanentFailure: nothing is loaded for this schema, or the archive cannot be read.
+            TransientFailure: S3 does not answer.
+        """
+        entries = self.index.entries()
+        epoch = self._current(entries)
+        if epoch is None or entries.current is None:
+            raise PermanentFailure(
+                f"The archive {self.uri} holds no events of this schema. Load the events table first: materialise `events`."
+            )
+        return Snapshot(epoch.open(), floor=entries.current.floor, loaded_at=entries.current.loaded_at)
+
+    def mark_stale(self, days: Iterable[date], at: datetime) -> None:
+        """Note that files were filled into these UTC days of the table at the instant `at`.
+
+        Their windows have all that was filled once the watermark has passed it. Without an archive, and without a
+        load under way, there is nothing to do: the first load sees it.
+
+        Raises:
+            PermanentFailure: the archive cannot be read or written.
+            TransientFailure: S3 does not answer.
         """
         days = list(days)
-        if days and self._layout.ledger.exists():
-            self._layout.ledger.mark(days)
+        if not days:
+            return
+        epoch = self.current()
+        self.index.mark(days, at, covered=epoch.open().position.watermark if epoch else None)
 
-    def begin(self) -> OpenLoad:
-        """Make ready for a load: to be called before its scan begins. Creates what is missing.
-
-        Raises:
-            PermanentFailure: the folder cannot be read or written.
-        """
-        return OpenLoad(self._layout)
-
-    def snapshot(self, now: datetime | None = None) -> Snapshot:
-        """Open the newest version for reading.
-
-        Args:
-            now: an instant (UTC) before `missing` was asked. Where it is given, a window of which a day
-                was not loaded up to its end, or up to `now` if that is earlier, cannot be read. Without
-                it the days only have to be loaded at all.
+    def stale_days(self) -> set[date]:
+        """The days that were filled by files at or after the watermark.
 
         Raises:
-            PermanentFailure: the folder cannot be read.
+            PermanentFailure: the archive cannot be read.
+            TransientFailure: S3 does not answer.
         """
-        opened = self._layout.open()
-        return Snapshot(
-            self.schema.arrow_schema(),
-            opened.loads,
-            files_by_day(opened.events, self._layout.events_path),
-            files_by_day(opened.quarantine, self._layout.quarantine_path),
-            now,
-        )
+        entries = self.index.entries()
+        epoch = self._current(entries)
+        if epoch is None or not entries.marks:
+            return set()
+        watermark = epoch.open().position.watermark
+        return {day for day, at in entries.marks.items() if at >= watermark}
+
+    def _current(self, entries: Entries) -> Epoch | None:
+        current = entries.current
+        return self.epoch(current.epoch) if current is not None and current.digest == self.digest else None
+
+
+def _sum(parts: "list[Part]") -> DayFiles:
+    return DayFiles(
+        rows=sum(part.rows for part in parts),
+        bytes=sum(part.size for part in parts),
+        files=len(parts),
+        appended=sum(part.appended for part in parts),
+    )

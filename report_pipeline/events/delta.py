@@ -1,33 +1,33 @@
-"""Delta Lake tables as the archive uses them: opened, created, replaced in part, tidied.
+"""Delta Lake tables as the archive uses them: opened, created, appended to, replaced in part, vacuumed.
 
-Every write here is an overwrite: whole, or of the rows that a predicate names. It carries an
-application transaction (the Delta protocol's "Transaction Identifiers") numbered one higher than on the
-handle that it is written on, so that it is refused if any other load has committed since that handle
-was opened, also where the two touched different rows or one of them wrote none. The writer then looks
-at what the others did, in the note that each commit carries, and decides.
+Two kinds of writers keep each other off. Those that number their commits (a follower, a load, the index)
+carry an application transaction (the Delta protocol's "Transaction Identifiers") one higher than on the handle
+that they write on. Delta refuses it if any commit with such a number has come since that handle was opened,
+whatever rows the two touched. Upkeep overwrites the rows of one day on the handle that it read them from;
+Delta refuses that if any row was added to or taken from that day since.
 
-`optimize.compact` and `z_order` are not used: run beside another rewrite they duplicate rows silently.
+`optimize.compact` and `z_order` are not used: run beside another rewrite they duplicate rows silently. Nor is
+`delete`: a stale one is not refused.
 
 The library runs threads of its own, which do not survive a fork: a process that has used it must start
 others by spawn.
 """
 
 import json
-import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from report_pipeline.errors import PermanentFailure
+from report_pipeline.errors import PermanentFailure, PipelineError, TransientFailure
+from report_pipeline.events.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
-
-LOADS = "report_pipeline.loads"
-"""The application id that all loads share."""
 
 NOTE = "report_pipeline"
 """The key of our note in a commit's metadata."""
@@ -35,41 +35,44 @@ NOTE = "report_pipeline"
 KEEP_HOURS = 24
 """How long superseded files stay, for readers that opened the table before: far longer than any run."""
 
-COMMITS_BETWEEN_TIDYING = 25
-
 # Row groups small enough that a short window of a very large day reads little more than itself.
-ROWS_A_GROUP = 65_536
+ROWS_A_GROUP = 16_384
 
-_CONFIGURATION: Mapping[str, str | None] = {
-    "delta.checkpointInterval": str(COMMITS_BETWEEN_TIDYING),
-    "delta.logRetentionDuration": "interval 2 days",
-    "delta.deletedFileRetentionDuration": f"interval {KEEP_HOURS} hours",
-}
-
-logger = logging.getLogger(__name__)
+# How errors of S3 begin to look when no later try can help.
+_HOPELESS = ("AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "Redirect")
 
 
 class Overtaken(Exception):
-    """Another load has committed since the handle was opened. Nothing was written."""
+    """Another writer has committed since the handle was opened. Nothing was written."""
 
 
-def open_table(path: str) -> "DeltaTable | None":
-    """Open the newest version of the table in folder `path`; None where there is none.
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a table: the version it made, when, and its note; None where it carries none."""
+
+    version: int
+    at: datetime
+    note: dict[str, Any] | None
+
+
+def open_table(storage: Storage, path: str) -> "DeltaTable | None":
+    """Open the newest version of the table at `path` in `storage`; None where there is none.
 
     Raises:
         PermanentFailure: something is there that cannot be read as a Delta table.
+        TransientFailure: S3 does not answer.
     """
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
     for last in (False, False, True):
         try:
-            return DeltaTable(path)
+            return DeltaTable(path, storage_options=storage.options)
         except TableNotFoundError:
             return None
         except (DeltaError, OSError, ValueError) as error:
             # A writer that makes a checkpoint removes the log before it: a reader in between looks again.
-            if not Path(path).exists():
+            if not storage.remote and not Path(path).exists():
                 return None
             if last:
                 raise unreadable(path, error) from error
@@ -78,20 +81,27 @@ def open_table(path: str) -> "DeltaTable | None":
 
 
 def create_table(
-    path: str, schema: "pa.Schema", *, partition_by: str | None, description: str, replace: bool = False
+    storage: Storage,
+    path: str,
+    schema: "pa.Schema",
+    *,
+    partition_by: str | None,
+    description: str,
+    configuration: Mapping[str, str],
 ) -> "DeltaTable":
     """Create an empty table unless there is one, and open it.
 
     Args:
+        storage: where.
         path: its folder.
         schema: its columns.
         partition_by: the column that files are divided by.
         description: kept in the table's metadata.
-        replace: whether a table that is there is emptied and gets this schema and description.
+        configuration: Delta's table properties.
 
     Raises:
-        Overtaken: with `replace`, when another writer committed at the same time.
         PermanentFailure: the folder cannot be written or holds something else.
+        TransientFailure: S3 does not answer.
     """
     from deltalake import DeltaTable
     from deltalake.exceptions import CommitFailedError, DeltaError
@@ -100,46 +110,86 @@ def create_table(
         DeltaTable.create(
             path,
             schema,
-            mode="overwrite" if replace else "ignore",
+            mode="ignore",
             partition_by=partition_by,
             description=description,
-            configuration=_CONFIGURATION,
+            configuration=dict(configuration),
+            storage_options=storage.options,
         )
-    except CommitFailedError as error:
-        # Without `replace` the other writer created it, too.
-        if replace:
-            raise Overtaken from error
+    except CommitFailedError:
+        pass  # another writer created it at the same time
     except (DeltaError, OSError) as error:
         raise unwritable(path, error) from error
-    handle = open_table(path)
+    handle = open_table(storage, path)
     if handle is None:
         raise PermanentFailure(f"The archive's table {path} vanished while it was created. Start again.")
     return handle
 
 
-def replace_rows(handle: "DeltaTable", rows: "pa.Table", *, where: str | None, note: Mapping[str, Any]) -> None:
-    """Replace the rows that `where` (SQL) matches, or all, by `rows`, in one commit that carries `note`.
-
-    The handle then stands at the new version.
+def append(handle: "DeltaTable", rows: "pa.Table", *, writer: str, note: Mapping[str, Any]) -> None:
+    """Add rows in one commit, numbered for `writer`; the handle then stands at the new version.
 
     Raises:
-        Overtaken: another load committed since the handle was opened; nothing was written.
+        Overtaken: another commit of that writer, or a rewrite, came since the handle was opened.
         PermanentFailure: the folder cannot be written.
+        TransientFailure: S3 does not answer.
     """
+    _write(handle, rows, mode="append", where=None, writer=writer, note=note)
+
+
+def replace_rows(
+    handle: "DeltaTable",
+    rows: "pa.Table | pa.RecordBatchReader",
+    *,
+    where: str | None,
+    writer: str | None = None,
+    note: Mapping[str, Any] | None = None,
+    file_bytes: int | None = None,
+) -> None:
+    """Replace the rows that `where` (SQL) matches, or all, in one commit; the handle then stands at the new version.
+
+    Args:
+        handle: it must have been opened before what `rows` are made from was read.
+        rows: what takes their place; all match `where`.
+        where: on columns that Delta has statistics of, so that untouched files are left alone.
+        writer: number the commit for this writer.
+        note: what the commit carries.
+        file_bytes: about how large a file may become.
+
+    Raises:
+        Overtaken: a row that `where` matches was added or removed since the handle was opened, or the writer
+            has another commit; nothing was written.
+        PermanentFailure: the folder cannot be written.
+        TransientFailure: S3 does not answer.
+    """
+    _write(handle, rows, mode="overwrite", where=where, writer=writer, note=note, file_bytes=file_bytes)
+
+
+def _write(
+    handle: "DeltaTable",
+    rows: "pa.Table | pa.RecordBatchReader",
+    *,
+    mode: Any,
+    where: str | None,
+    writer: str | None,
+    note: Mapping[str, Any] | None,
+    file_bytes: int | None = None,
+) -> None:
     from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
     from deltalake.exceptions import CommitFailedError, DeltaError
 
-    number = (handle.transaction_version(LOADS) or 0) + 1
+    numbers = [Transaction(writer, number_of(handle, writer) + 1)] if writer else None
     try:
         write_deltalake(
             handle,
             rows,
-            mode="overwrite",
+            mode=mode,
             predicate=where,
+            target_file_size=file_bytes,
             writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=ROWS_A_GROUP),
             commit_properties=CommitProperties(
-                custom_metadata={NOTE: json.dumps(note, sort_keys=True)},
-                app_transactions=[Transaction(LOADS, number)],
+                custom_metadata={NOTE: json.dumps(note, sort_keys=True)} if note is not None else None,
+                app_transactions=numbers,
             ),
         )
     except CommitFailedError as error:
@@ -148,54 +198,79 @@ def replace_rows(handle: "DeltaTable", rows: "pa.Table", *, where: str | None, n
         raise unwritable(path_of(handle), error) from error
 
 
-def notes_since(handle: "DeltaTable", version: int) -> list[tuple[int, dict[str, Any]]]:
-    """The commits after `version` up to the handle's that carry a note, newest first: version and note."""
-    count = handle.version() - version
-    if count <= 0:
-        return []
-    return [(commit["version"], json.loads(commit[NOTE])) for commit in handle.history(count) if NOTE in commit]
+def number_of(handle: "DeltaTable", writer: str) -> int:
+    """The number of the writer's last commit that the handle sees; 0 before the first."""
+    return handle.transaction_version(writer) or 0
 
 
-def tidy(handle: "DeltaTable", since: int) -> int:
-    """Now and then, delete the files that no version of the last `KEEP_HOURS` hours uses; returns how many.
+def commits(handle: "DeltaTable") -> "Iterator[Commit]":
+    """The commits up to the handle's version, newest first, as far back as the log reaches.
 
-    Now and then is when the handle's version and `since`, the version that the work began at, lie on two
-    sides of a multiple of `COMMITS_BETWEEN_TIDYING`. The log is cut by the library itself whenever it
-    writes a checkpoint, just as often. That tidying failed is logged and harms nobody: it is tried again.
+    Raises:
+        PermanentFailure: the log cannot be read.
     """
     from deltalake.exceptions import DeltaError
 
-    if handle.version() // COMMITS_BETWEEN_TIDYING == since // COMMITS_BETWEEN_TIDYING:
-        return 0
+    seen, ask = 0, 4
+    while True:
+        try:
+            found = handle.history(ask)
+        except (DeltaError, OSError, ValueError) as error:
+            raise unreadable(path_of(handle), error) from error
+        for commit in found[seen:]:
+            yield Commit(
+                commit["version"],
+                datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=commit["timestamp"]),
+                json.loads(commit[NOTE]) if NOTE in commit else None,
+            )
+        if len(found) < ask:
+            return
+        seen, ask = ask, ask * 8
+
+
+def vacuum(handle: "DeltaTable", hours: int) -> int:
+    """Delete the files that no version of the last `hours` hours uses, and those of writers that died; returns how many.
+
+    Raises:
+        PermanentFailure: they cannot be deleted.
+        TransientFailure: S3 does not answer.
+    """
+    from deltalake.exceptions import DeltaError
+
     try:
-        return len(
-            handle.vacuum(retention_hours=KEEP_HOURS, dry_run=False, enforce_retention_duration=False, full=True)
-        )
+        return len(handle.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True))
     except (DeltaError, OSError) as error:
-        logger.warning("Old files of the archive's table %s could not be deleted: %s", path_of(handle), first(error))
-        return 0
+        raise unwritable(path_of(handle), error) from error
 
 
 def path_of(handle: "DeltaTable") -> str:
-    """The folder of a table, without the slash at its end."""
+    """The folder or URI of a table, without the slash at its end."""
     url = urlsplit(handle.table_uri)
     return (unquote(url.path) if url.scheme == "file" else handle.table_uri).rstrip("/")
 
 
-def unreadable(path: str, error: BaseException) -> PermanentFailure:
-    """The failure to report when the table in `path` cannot be opened."""
+def unreadable(path: str, error: BaseException) -> PipelineError:
+    """The failure to report when the table or file at `path` cannot be read."""
+    if _may_pass(path, error):
+        return TransientFailure(f"The archive's table {path} cannot be read now ({first(error)}). Try again.")
     return PermanentFailure(
-        f"The archive's table {path} cannot be read ({first(error)}). Check the folder's permissions; if it is "
-        "damaged, remove the folder: the archive holds only copies, and its days are then loaded again."
+        f"The archive's table {path} cannot be read ({first(error)}). Check the access to it; if it is damaged, remove "
+        "the archive: it holds only copies, and the events table is then loaded again."
     )
 
 
-def unwritable(path: str, error: BaseException) -> PermanentFailure:
-    """The failure to report when the table in `path` cannot be written."""
+def unwritable(path: str, error: BaseException) -> PipelineError:
+    """The failure to report when the table at `path` cannot be written."""
+    if _may_pass(path, error):
+        return TransientFailure(f"The archive's table {path} cannot be written now ({first(error)}). Try again.")
     return PermanentFailure(
-        f"The archive's table {path} cannot be written ({first(error)}). Check that the folder can be written and "
-        "the disk has room; if the table is damaged, remove the folder, and its days are loaded again."
+        f"The archive's table {path} cannot be written ({first(error)}). Check that the place can be written and has "
+        "room; if the table is damaged, remove the archive, and the events table is loaded again."
     )
+
+
+def _may_pass(path: str, error: BaseException) -> bool:
+    return path.startswith("s3://") and isinstance(error, OSError) and not any(word in str(error) for word in _HOPELESS)
 
 
 def first(error: BaseException) -> str:

@@ -1,7 +1,8 @@
-"""What the tests of the archive share: a schema, events, a table that is a plain list, a settable clock."""
+"""What the tests of the archive share: a schema, items of events, an archive that a test loads and follows by hand."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from report_pipeline.events.archive import Archive
-from report_pipeline.events.load import LoadResult, load_days
+from report_pipeline.events.epoch import Epoch, OpenEpoch
+from report_pipeline.events.position import Position
+from report_pipeline.events.rows import Row, RowMaker
 from report_pipeline.events.schema import EventSchema
-from report_pipeline.events.table import ScanProgress
+from report_pipeline.events.storage import Storage
+from report_pipeline.events.touched import Touched
+from report_pipeline.events.versions import version
 from report_pipeline.windows import Window
 
 SCHEMA: dict[str, Any] = {
@@ -21,39 +26,18 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-class ListTable:
-    """An events table whose scan gives a list of items, in pages of a thousand. `during` runs before the last page."""
-
-    def __init__(self, items: Iterable[dict[str, Any]] = ()) -> None:
-        self.name = "clicks"
-        self.items = list(items)
-        self.scans = 0
-        self.during: Callable[[], object] = lambda: None
-
-    def check(self) -> None:
-        pass
-
-    def scan(self, segments: int, on_page: Callable[[ScanProgress], None] | None = None) -> Iterator[list[Any]]:
-        self.scans += 1
-        items = list(self.items)
-        for start in range(0, len(items), 1000):
-            if on_page:
-                on_page(ScanProgress(min(start + 1000, len(items)), start // 1000 + 1, 0.5 * (start // 1000 + 1)))
-            yield items[start : start + 1000]
-        self.during()
-
-
 @dataclass
 class Lab:
-    """An archive, a table and a clock that the test sets."""
+    """An archive and a clock that the test sets. `load` and `follow` do by hand what loads and followers do."""
 
-    folder: Path
+    storage: Storage
     schema: EventSchema = field(default_factory=lambda: EventSchema.model_validate(SCHEMA))
-    table: Any = field(default_factory=ListTable)
     now: datetime = field(default_factory=lambda: datetime(2019, 7, 1, tzinfo=UTC))
+    sequence: int = 0
 
     def __post_init__(self) -> None:
-        self.archive = Archive(str(self.folder / "archive"), self.schema)
+        self.archive = Archive(self.storage, self.schema)
+        self.rows = RowMaker(self.schema, "expires")
 
     def clock(self) -> datetime:
         return self.now
@@ -62,20 +46,45 @@ class Lab:
         self.now += timedelta(**by)
         return self.now
 
-    def load(self, *days: int | date) -> LoadResult:
-        """Load days of June 2019, or whole dates."""
-        wanted = [day if isinstance(day, date) else date(2019, 6, day) for day in days]
-        return load_days(self.archive, self.table, wanted, segments=1, clock=self.clock)
+    def load(self, items: Iterable[Mapping[str, Any]] = (), *, floor: date | None = None) -> Epoch:
+        """Replace what the archive holds by a new epoch with these items."""
+        staging = self.archive.index.claim(self.now, self.archive.digest, instead_of=self.archive.staging())
+        assert staging is not None
+        epoch = self.archive.epoch(staging.epoch)
+        opened = epoch.create(Position("stream", 1, since=self.now, watermark=self.now))
+        rows = [self.rows.live(item, version(1, 0), appended=False) for item in items]
+        if rows:
+            table = self.rows.table(rows).sort_by([("event_time", "ascending"), ("request_id", "ascending")])
+            opened.append_merged(table, {})
+        assert self.archive.index.switch(staging, self.now, loaded_at=self.now, floor=floor)
+        return epoch
 
-    def ids(self, window: Window, now: datetime | None = None) -> list[str]:
+    def follow(self, *rows: Row, watermark: datetime | None = None) -> OpenEpoch:
+        """Commit these rows as a follower does."""
+        epoch = self.archive.current()
+        assert epoch is not None
+        opened = epoch.open()
+        position = replace(opened.position, watermark=watermark or opened.position.watermark)
+        touched = Touched.of(row["event_time"] for row in rows if row.get("event_time"))
+        return opened.append(self.rows.table(rows), position, touched, Counter(row["day"] for row in rows))
+
+    def live(self, request_id: str, created: datetime | str | None, **attributes: Any) -> Row:
+        """A follower's row of an event that was put."""
+        return self.rows.live(self.event(request_id, created, **attributes), self.next(), appended=True)
+
+    def gone(self, request_id: str, created: datetime | str | None) -> Row:
+        """A follower's tombstone of an event that was at that time."""
+        return self.rows.tombstone(self.event(request_id, created), self.next())
+
+    def next(self) -> str:
+        """The version of the stream's next record."""
+        self.sequence += 1
+        return version(1, self.sequence)
+
+    def ids(self, window: Window) -> list[str]:
         """The ids of the window's events, in the archive's order."""
-        found: list[str] = self.archive.snapshot(now).read(window)["request_id"].to_pylist()
+        found: list[str] = self.archive.snapshot().read(window)["request_id"].to_pylist()
         return found
-
-    def put(self, request_id: str, created: datetime | str | None, **attributes: Any) -> None:
-        """Put an event into the table, in the place of what has its id."""
-        self.table.items = [item for item in self.table.items if item["request_id"] != {"S": request_id}]
-        self.table.items.append(self.event(request_id, created, **attributes))
 
     @staticmethod
     def event(request_id: str, created: datetime | str | None, **attributes: Any) -> dict[str, Any]:
@@ -99,10 +108,10 @@ class Lab:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
-    return Lab(tmp_path)
+    return Lab(Storage.local(tmp_path / "archive"))
 
 
 @pytest.fixture(scope="session")
 def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Lab]:
     """Makes one lab after the other, for tests that need many."""
-    return lambda: Lab(tmp_path_factory.mktemp("lab"))
+    return lambda: Lab(Storage.local(tmp_path_factory.mktemp("lab") / "archive"))
