@@ -3,6 +3,7 @@
 One table, partition key `pk`, sort key `sk`, both strings:
 
     head#REPORT                    WINDOW           which rows count; see `heads`
+    long#REPORT                    WINDOW           a window longer than a day; see `listing`
     row#REPORT#WINDOW#SHARD        ATTEMPT#KEY      one row: the report's columns, `uuid` among them
 
 Every attempt to publish has a random number of its own and writes its rows under it, which no reader
@@ -19,8 +20,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from report_pipeline.dynamo import batch_get, batch_write, dynamo_errors, error_code, is_unclear, translate
+from report_pipeline.dynamo import batch_write, dynamo_errors, error_code, is_unclear, translate
 from report_pipeline.errors import CallerMistake, PermanentFailure, PipelineError, TransientFailure
+from report_pipeline.reports import listing
 from report_pipeline.reports.build import BuiltReport
 from report_pipeline.reports.columns import columns_of, sorted_by
 from report_pipeline.reports.heads import Entry, Head, head_item, head_key, read_head
@@ -151,6 +153,8 @@ class ReportStore:
         )
         if head is not None and head.says_the_same(ours):
             return Receipt(head, changed=False, rows_written=0)
+        if head is None:
+            listing.mark_long(self._client, self._table, ours.report, [ours.window])
         written = 0 if same else self._write_rows(ours, attempt, rows)
         return self._commit(ours, head, written)
 
@@ -198,24 +202,28 @@ class ReportStore:
 
         Its cost follows the number of `windows`, not of those that are published around them.
         """
-        keys = [head_key(report, window) for window in windows]
-        heads = [read_head(item, self._table) for item in batch_get(self._client, self._table, keys)]
-        return {head.window: head for head in heads}
+        return listing.heads_of(self._client, self._table, report, windows)
 
     def heads(self, report: str, within: Window | None = None) -> list[Head]:
         """The heads of a report's published windows in time, those that lie wholly inside `within` where it is given.
 
         Read consistently, by one query and its pages.
         """
-        condition, values = "pk = :pk", {":pk": {"S": f"head#{report}"}}
-        if within is not None:
-            # Keys are ordered by start, then end; "~" sorts behind every character of a key.
-            condition += " AND sk BETWEEN :first AND :last"
-            first, last = within.key.split("/")
-            values |= {":first": {"S": first}, ":last": {"S": f"{last}~"}}
-        items = self._query("reading the heads of a report", condition, values)
-        heads = [read_head(item, self._table) for item in items]
+        first, last = within.key.split("/") if within is not None else (None, None)
+        heads = listing.heads(self._client, self._table, report, first, last)
         return [head for head in heads if within is None or head.window.end <= within.end]
+
+    def heads_overlapping(self, report: str, span: Window) -> list[Head]:
+        """The heads of a report's published windows that share an instant with `span`, in time, however long they are.
+
+        Read consistently. Its cost follows the span (and the day before it), and the number of windows longer than
+        a day that start before its end, of which only the keys are read.
+        """
+        return listing.overlapping(self._client, self._table, report, span)
+
+    def extent(self, report: str) -> Window | None:
+        """A span with which every published window of a report shares an instant; None where none is published."""
+        return listing.extent(self._client, self._table, report)
 
     def read(self, report: str, window: Window) -> PublishedReport:
         """The current report of a window, as one whole revision of it.
@@ -279,24 +287,8 @@ class ReportStore:
 
     def _shard(self, head: Head, entry: Entry, shard: int) -> list[dict[str, Any]]:
         values = {":pk": {"S": _row_partition(head, shard)}, ":attempt": {"S": f"{entry.attempt}#"}}
-        return self._query("reading the rows of a report", "pk = :pk AND begins_with(sk, :attempt)", values)
-
-    def _query(self, action: str, condition: str, values: dict[str, Any]) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
-        more: dict[str, Any] = {}
-        with dynamo_errors(action, self._table):
-            while True:
-                answer = self._client.query(
-                    TableName=self._table,
-                    KeyConditionExpression=condition,
-                    ExpressionAttributeValues=values,
-                    ConsistentRead=True,
-                    **more,
-                )
-                items += answer["Items"]
-                if "LastEvaluatedKey" not in answer:
-                    return items
-                more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        condition = "pk = :pk AND begins_with(sk, :attempt)"
+        return listing.query(self._client, self._table, "reading the rows of a report", condition, values)
 
 
 class _Rows:
