@@ -17,10 +17,13 @@ import click
 
 from report_pipeline.cli.doctor import doctor
 from report_pipeline.cli.events import fill, init
+from report_pipeline.cli.follow import follow
+from report_pipeline.cli.load import load
 from report_pipeline.cli.output import say
 from report_pipeline.cli.reports import build, check, list_reports, schedules, show
 from report_pipeline.cli.simulate import simulate_command
 from report_pipeline.cli.up import build_windows, up
+from report_pipeline.cli.upkeep import upkeep
 from report_pipeline.errors import PipelineError
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -35,7 +38,22 @@ def cli() -> None:
     """
 
 
-for command in (build, build_windows, check, doctor, fill, init, list_reports, schedules, show, simulate_command, up):
+for command in (
+    build,
+    build_windows,
+    check,
+    doctor,
+    fill,
+    follow,
+    init,
+    list_reports,
+    load,
+    schedules,
+    show,
+    simulate_command,
+    up,
+    upkeep,
+):
     cli.add_command(command)
 
 

@@ -1,45 +1,23 @@
 """`doctor`: what is configured, what is reachable, what fits, and what to do about what doesn't."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from report_pipeline.cli.diagnosis import Diagnosis
+from report_pipeline.cli.doctor_archive import examine_archive
 from report_pipeline.cli.output import print_json, say
 from report_pipeline.dynamo import without_password
-from report_pipeline.errors import PipelineError
+from report_pipeline.errors import PermanentFailure
+from report_pipeline.pipeline import utc_now
 from report_pipeline.settings import Settings, load_settings
 
-STREAM_VIEW = "NEW_AND_OLD_IMAGES"
+if TYPE_CHECKING:
+    from report_pipeline.aws import Aws
 
-
-@dataclass
-class Diagnosis:
-    """What was found: facts for programs, and the problems with what to do about each."""
-
-    facts: dict[str, Any] = field(default_factory=dict)
-    problems: list[dict[str, str]] = field(default_factory=list)
-
-    def good(self, text: str) -> None:
-        """Tell of something that fits."""
-        say(f"  ok    {text}")
-
-    def problem(self, what: str, remedy: str) -> None:
-        """Record something that does not fit, and tell of it."""
-        self.problems.append({"problem": what, "remedy": remedy})
-        say(f"  WRONG {what}\n        {remedy}")
-
-    def attempt(self, examine: Callable[[], None]) -> bool:
-        """Run one examination; what it cannot do becomes a problem. Whether it got through."""
-        try:
-            examine()
-        except PipelineError as error:
-            # An error's message already says what to do.
-            first, _, rest = str(error).partition(". ")
-            self.problem(f"{first.rstrip('.')}.", rest or "See `report-pipeline doctor --help`.")
-            return False
-        return True
+BOTH_IMAGES, NEW_IMAGE = "NEW_AND_OLD_IMAGES", "NEW_IMAGE"
 
 
 @click.command()
@@ -49,8 +27,10 @@ def doctor(context: click.Context) -> None:
     settings = load_settings()
     diagnosis = Diagnosis()
     _settings(settings, diagnosis)
-    _dynamodb(settings, diagnosis)
-    diagnosis.attempt(lambda: _archive(settings, diagnosis))
+    with _connected(settings, diagnosis) as aws:
+        if aws is not None:
+            diagnosis.attempt(lambda: _dynamodb(settings, aws, diagnosis))
+        diagnosis.attempt(lambda: examine_archive(settings, _clients(aws), utc_now(), diagnosis))
     diagnosis.attempt(lambda: _definitions(settings, diagnosis))
     _dagster(settings, diagnosis)
     count = len(diagnosis.problems)
@@ -68,31 +48,47 @@ def _settings(settings: Settings, diagnosis: Diagnosis) -> None:
         say(f"        {name.upper()}={'' if value is None else value}")
 
 
-def _dynamodb(settings: Settings, diagnosis: Diagnosis) -> None:
+@contextmanager
+def _connected(settings: Settings, diagnosis: Diagnosis) -> "Iterator[Aws | None]":
+    """DynamoDB, if it can be reached for; the embedded one runs meanwhile."""
     from report_pipeline.aws import connect
 
     say("DynamoDB")
-
-    def examine() -> None:
-        with connect(settings) as aws:
-            # A person waits: once, and not for long.
-            client: Any = aws.client(
-                connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 1}
-            )
-            endpoint = without_password(client.meta.endpoint_url)
-            facts: dict[str, Any] = {
-                "embedded": aws.embedded,
-                "endpoint": endpoint,
-                "region": client.meta.region_name,
-                "reachable": False,
-            }
-            diagnosis.facts["dynamodb"] = facts
-            kind = "embedded" if aws.embedded else "AWS or an endpoint of your own"
-            diagnosis.good(f"{endpoint}, region {client.meta.region_name} ({kind})")
-            _tables(settings, client, diagnosis, facts)
-
     diagnosis.facts["dynamodb"] = {"embedded": settings.uses_embedded, "reachable": False}
-    diagnosis.attempt(examine)
+    with ExitStack() as stack:
+        aws: Aws | None = None
+
+        def reach() -> None:
+            nonlocal aws
+            aws = stack.enter_context(connect(settings))
+
+        diagnosis.attempt(reach)
+        yield aws
+
+
+def _clients(aws: "Aws | None") -> "Callable[[str], Any]":
+    def client_of(service: str) -> Any:
+        if aws is None:
+            raise PermanentFailure(f"No client of {service} can be made. See above what is wrong with the AWS set-up.")
+        return aws.client(service)
+
+    return client_of
+
+
+def _dynamodb(settings: Settings, aws: "Aws", diagnosis: Diagnosis) -> None:
+    # A person waits: once, and not for long.
+    client: Any = aws.client(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 1})
+    endpoint = without_password(client.meta.endpoint_url)
+    facts: dict[str, Any] = {
+        "embedded": aws.embedded,
+        "endpoint": endpoint,
+        "region": client.meta.region_name,
+        "reachable": False,
+    }
+    diagnosis.facts["dynamodb"] = facts
+    kind = "embedded" if aws.embedded else "AWS or an endpoint of your own"
+    diagnosis.good(f"{endpoint}, region {client.meta.region_name} ({kind})")
+    _tables(settings, client, diagnosis, facts)
 
 
 def _tables(settings: Settings, client: Any, diagnosis: Diagnosis, facts: dict[str, Any]) -> None:
@@ -124,54 +120,43 @@ def _tables(settings: Settings, client: Any, diagnosis: Diagnosis, facts: dict[s
         if facts[role]["fits"]:
             diagnosis.good(f"{role.replace('_', ' ')} {name!r}: there, with the right key")
         if role == "events_table":
-            _stream(name, description, diagnosis, facts[role])
+            _stream(settings, client, description, diagnosis, facts[role])
 
 
-def _stream(name: str, description: dict[str, Any], diagnosis: Diagnosis, facts: dict[str, Any]) -> None:
+def _stream(
+    settings: Settings, client: Any, description: dict[str, Any], diagnosis: Diagnosis, facts: dict[str, Any]
+) -> None:
+    """Whether the stream can be followed; where not, what reports cost instead."""
+    from report_pipeline.events.cost import estimate
+
+    name = settings.events_table
     stream = description.get("StreamSpecification", {})
     view = stream.get("StreamViewType") if stream.get("StreamEnabled") else None
     facts["stream"] = view
-    if view == STREAM_VIEW:
-        diagnosis.good(f"stream of {name!r}: on, with new and old images")
+    if view == BOTH_IMAGES:
+        diagnosis.good(f"stream of {name!r}: on, with new and old images; it is followed")
         return
+    if view == NEW_IMAGE:
+        diagnosis.good(
+            f"stream of {name!r}: on, with new images; it is followed, and where an event was before it changed is"
+            " looked up in the archive, which takes longer than with NEW_AND_OLD_IMAGES"
+        )
+        return
+    cost = estimate(client, name, consistent=settings.scan_consistent, price_per_million=settings.read_unit_price)
+    facts["scan"] = {
+        "items_about": cost.items,
+        "bytes_about": cost.bytes,
+        "read_units": cost.read_units,
+        "price_usd": round(cost.price, 6),
+    }
     diagnosis.problem(
-        f"The stream of {name!r} is {f'on with {view}' if view else 'off'}; {STREAM_VIEW} is expected.",
-        "Reports still work, as they read the table by scans; what follows its changes does not. To mend it:"
+        f"The stream of {name!r} is {f'on with {view}' if view else 'off'}; {BOTH_IMAGES} is expected.",
+        "Reports work by scanning: those of windows that end after the last load cost a scan of the table,"
+        f" {cost.describe().rstrip('.')}. To have the stream followed instead:"
         f" aws dynamodb update-table --table-name {name}"
-        f" --stream-specification StreamEnabled=true,StreamViewType={STREAM_VIEW}"
+        f" --stream-specification StreamEnabled=true,StreamViewType={BOTH_IMAGES}"
         + (" (switch it off first: the view of a stream that is on cannot be changed)." if view else "."),
     )
-
-
-def _archive(settings: Settings, diagnosis: Diagnosis) -> None:
-    from report_pipeline.events.archive import Archive
-    from report_pipeline.events.schema import load_event_schema
-    from report_pipeline.yaml_lines import BrokenYaml
-
-    say("Archive")
-    facts: dict[str, Any] = {"uri": settings.archive_uri}
-    diagnosis.facts["archive"] = facts
-    try:
-        schema = load_event_schema(settings.defs)
-    except BrokenYaml:
-        say("        cannot be looked at: the definition of events is broken, see below")
-        return
-    snapshot = Archive(settings.archive_uri, schema).snapshot()
-    loads = snapshot.loads
-    facts |= {
-        "days": len(loads),
-        "first": min(loads, default=None),
-        "last": max(loads, default=None),
-        "events": sum(load.events for load in loads.values()),
-        "rejected": sum(load.rejected for load in loads.values()),
-        "undated": snapshot.undated,
-    }
-    if loads:
-        span = f"{facts['first']} to {facts['last']}, {facts['events']} events, {facts['rejected']} quarantined"
-        undated = f", {snapshot.undated} more without a usable time" if snapshot.undated else ""
-        diagnosis.good(f"{settings.archive_uri}: {len(loads)} days loaded, {span}{undated}")
-    else:
-        diagnosis.good(f"{settings.archive_uri}: no day loaded yet; a report's run loads what it needs")
 
 
 def _definitions(settings: Settings, diagnosis: Diagnosis) -> None:

@@ -1,0 +1,192 @@
+"""The part of `doctor` that looks at the archive, and at how far it is behind the events table."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from report_pipeline.cli.diagnosis import Diagnosis
+from report_pipeline.cli.output import say
+from report_pipeline.instants import describe_duration, format_instant
+from report_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from report_pipeline.events.archive import Archive, ArchiveState
+    from report_pipeline.events.index import Staging
+    from report_pipeline.events.snapshot import Snapshot
+
+RECORDS_KEPT = timedelta(hours=24)
+"""How long DynamoDB keeps a stream's records."""
+
+ALARMING_AGE = timedelta(hours=12)
+"""A watermark older than this is told as a problem: half of the time in which it can still be caught up with."""
+
+LEFT_AFTER = timedelta(seconds=60)
+"""A load that has committed nothing for so long was left by its process."""
+
+NEWEST_SHOWN = 5
+
+
+def examine_archive(settings: Settings, client_of: Callable[[str], Any], now: datetime, diagnosis: Diagnosis) -> None:
+    """What the archive holds, how fresh it is, and what does not fit.
+
+    Args:
+        settings: where it lies.
+        client_of: gives boto3's client of a service, for an archive on S3.
+        now: the present instant (UTC).
+        diagnosis: is told.
+
+    Raises:
+        PipelineError: the archive cannot be read.
+    """
+    from report_pipeline.events.archive import Archive
+    from report_pipeline.events.schema import load_event_schema
+    from report_pipeline.events.storage import Storage
+    from report_pipeline.yaml_lines import BrokenYaml
+
+    say("Archive")
+    facts: dict[str, Any] = {"uri": settings.archive_uri, "loaded": False}
+    diagnosis.facts["archive"] = facts
+    try:
+        schema = load_event_schema(settings.defs)
+    except BrokenYaml:
+        diagnosis.note("cannot be looked at: the definition of events is broken, see below")
+        return
+    archive = Archive(Storage.of(settings.archive_uri, client_of=client_of), schema)
+    state = archive.state()
+    _load_under_way(archive, archive.staging(), now, diagnosis, facts)
+    if state is None:
+        diagnosis.good(
+            f"{archive.uri}: nothing is loaded yet for this definition of events; the first build of a report loads"
+            " the table, and so does `report-pipeline load`"
+        )
+        return
+    snapshot = archive.snapshot()
+    _contents(archive, state, snapshot, diagnosis, facts)
+    _freshness(state, now, diagnosis, facts)
+    _upkeep(settings, state, diagnosis, facts)
+    _put_aside(snapshot, diagnosis, facts)
+
+
+def _load_under_way(
+    archive: "Archive", staging: "Staging | None", now: datetime, diagnosis: Diagnosis, facts: dict[str, Any]
+) -> None:
+    facts["load_under_way"] = None
+    if staging is None:
+        return
+    committed = archive.last_commit(staging)
+    seen = max(filter(None, (committed, staging.claimed_at)))
+    left = now - seen > LEFT_AFTER
+    facts["load_under_way"] = {
+        "epoch": staging.epoch,
+        "began_at": staging.began_at,
+        "last_commit": committed,
+        "left": left,
+    }
+    began = f"A load that began at {format_instant(staging.began_at)}"
+    if left:
+        diagnosis.problem(
+            f"{began} has done nothing for {_age(now - seen)}: its process ended.",
+            "`report-pipeline load` goes on with it where it was; so does the next build that needs a load.",
+        )
+    else:
+        diagnosis.note(f"{began} is under way; readers keep what there is until it is done")
+
+
+def _contents(
+    archive: "Archive", state: "ArchiveState", snapshot: "Snapshot", diagnosis: Diagnosis, facts: dict[str, Any]
+) -> None:
+    held = snapshot.days()
+    facts |= {
+        "loaded": True,
+        "epoch": state.epoch,
+        "version": state.version,
+        "loaded_at": state.loaded_at,
+        "holds_from": state.floor,
+        "days": len(held),
+        "first": min(held, default=None),
+        "last": max(held, default=None),
+        "events": sum(day.events for day in held.values()),
+        "rejected": sum(day.rejected for day in held.values()),
+        "undated": snapshot.undated,
+        "too_late": snapshot.too_late,
+    }
+    what = f"{facts['events']:,} events on {len(held):,} days"
+    if held:
+        what += f", {facts['first']} to {facts['last']}"
+    diagnosis.good(f"{archive.uri}: {what}; loaded at {format_instant(state.loaded_at)} (epoch {state.epoch})")
+    if state.floor is not None:
+        diagnosis.note(f"it holds days from {state.floor} on (its retention)")
+
+
+def _freshness(state: "ArchiveState", now: datetime, diagnosis: Diagnosis, facts: dict[str, Any]) -> None:
+    position = state.position
+    age = max(now - position.watermark, timedelta(0))
+    facts |= {
+        "watermark": position.watermark,
+        "watermark_age_seconds": round(age.total_seconds(), 3),
+        "stream": position.stream,
+        "era": position.era,
+        "behind_records_about": position.behind,
+        "noted_at": state.noted_at,
+        "gap": None,
+        "stale_days": sorted(day for day, at in state.marks.items() if at >= position.watermark),
+    }
+    if facts["stale_days"]:
+        diagnosis.note(f"filled since then, and not read yet: {', '.join(map(str, facts['stale_days']))}")
+    held = f"it holds every event up to {format_instant(position.watermark)} (the watermark), {_age(age)} ago"
+    if position.gap is not None:
+        gap = position.gap
+        facts["gap"] = {"since": gap.since, "noticed": gap.noticed, "why": gap.why}
+        diagnosis.problem(
+            f"The stream has a gap since {format_instant(gap.since)}: {gap.why}.",
+            "What was written since may be missing, and reports of windows that end later are provisional."
+            " `report-pipeline load` reads the table anew and mends it; so does the sensor follow_events.",
+        )
+    elif position.stream is None:
+        diagnosis.note(f"{held}; it was loaded without a stream")
+    elif age > ALARMING_AGE:
+        diagnosis.problem(
+            f"The stream was last followed {_age(age)} ago, and DynamoDB keeps its records for 24 hours.",
+            "Follow it before they are gone: `make run` with the sensor follow_events on, or `report-pipeline follow`."
+            " After that the table has to be loaded again.",
+        )
+    else:
+        behind = f"; about {position.behind:,} records were left to read" if position.behind else ""
+        diagnosis.good(f"{held}{behind}")
+
+
+def _upkeep(settings: Settings, state: "ArchiveState", diagnosis: Diagnosis, facts: dict[str, Any]) -> None:
+    from report_pipeline.events.upkeep import due
+
+    appended = sum(day.appended for day in state.days.values())
+    days = due(state, settings.upkeep_files)
+    facts["upkeep"] = {
+        "files": sum(day.files for day in state.days.values()),
+        "bytes": sum(day.bytes for day in state.days.values()),
+        "appended_files": appended,
+        "days_due": days,
+    }
+    if days:
+        diagnosis.note(
+            f"{appended:,} appended files; the upkeep is due for {len(days)} days (the schedule archive_upkeep, or"
+            " `report-pipeline upkeep`)"
+        )
+
+
+def _put_aside(snapshot: "Snapshot", diagnosis: Diagnosis, facts: dict[str, Any]) -> None:
+    """Quarantined, undated and too late events: counts, and of the newest the request_id and the reason."""
+    if facts["rejected"] or snapshot.undated:
+        counts = (
+            f"{facts['rejected']:,} events are quarantined on their days, {snapshot.undated:,} without a usable time"
+        )
+        diagnosis.note(counts)
+    if snapshot.too_late:
+        diagnosis.note(f"{snapshot.too_late:,} events came later than the archive's retention")
+    facts["newest_put_aside"] = []
+    for row in snapshot.quarantined(NEWEST_SHOWN):
+        facts["newest_put_aside"].append({"request_id": row.request_id, "day": row.day, "reason": row.reason})
+        diagnosis.note(f"  {row.request_id or '(no request_id)'}: {row.reason}")
+
+
+def _age(age: timedelta) -> str:
+    return describe_duration(timedelta(seconds=max(1, round(age.total_seconds()))))
