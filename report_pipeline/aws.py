@@ -32,11 +32,13 @@ class Aws:
         endpoint_url: the embedded DynamoDB's address; None leaves it to the standard variables and files.
         region: as `endpoint_url`.
         embedded: whether it is the embedded DynamoDB; its clients never reach anything else.
+        life: the embedded one's, see `Server.life`; empty for others.
     """
 
     endpoint_url: str | None
     region: str | None
     embedded: bool
+    life: str = ""
 
     def client(self, service: str = "dynamodb", **config: Any) -> "BaseClient":
         """A new client with bounded time-outs and retries; clients may be shared by threads.
@@ -115,7 +117,7 @@ def connect(settings: Settings) -> Iterator[Aws]:
 
     with running(settings) as server:
         try:
-            yield Aws(endpoint_url=server.endpoint, region=EMBEDDED_REGION, embedded=True)
+            yield Aws(endpoint_url=server.endpoint, region=EMBEDDED_REGION, embedded=True, life=server.life)
         except Exception as error:
             if not server.is_alive():
                 raise server.ended() from error

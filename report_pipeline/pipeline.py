@@ -109,7 +109,12 @@ class Rooms:
         """The events table's stream."""
         from report_pipeline.events.stream import TableStream
 
-        return TableStream(self.client, self.kept.client(self.aws, "dynamodbstreams"), self.settings.events_table)
+        return TableStream(
+            self.client,
+            self.kept.client(self.aws, "dynamodbstreams"),
+            self.settings.events_table,
+            life=lambda: self.aws.life,
+        )
 
     @contextmanager
     def following(self) -> "Iterator[Follower]":

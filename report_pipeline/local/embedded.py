@@ -102,6 +102,8 @@ class Server:
     pid: int
     port: int
     endpoint: str
+    life: str
+    """Another one each time it starts: its tables last, the records of their streams do not."""
     paths: EmbeddedPaths
 
     def is_alive(self) -> bool:
@@ -197,7 +199,7 @@ def _read_state(paths: EmbeddedPaths) -> Server | None:
     while _is_held(paths.server) and time.monotonic() < deadline:
         try:
             state = json.loads(paths.state.read_text())
-            return Server(int(state["pid"]), int(state["port"]), str(state["endpoint"]), paths)
+            return Server(int(state["pid"]), int(state["port"]), str(state["endpoint"]), str(state["life"]), paths)
         except FileNotFoundError:
             time.sleep(0.02)
     return None
@@ -234,7 +236,10 @@ def _start(paths: EmbeddedPaths, port: int | None) -> Server:
         if _is_held(paths.server):
             _stop(paths, seconds=5.0)
         raise TransientFailure(f"The embedded DynamoDB did not start on {HOST}:{port}. Its log is {paths.log}.")
-    return Server(process.pid, port, f"http://{HOST}:{port}", paths)
+    server = _read_state(paths)
+    if server is None:
+        raise TransientFailure(f"The embedded DynamoDB ended as it started. Its log is {paths.log}.")
+    return server
 
 
 def _server_environment(paths: EmbeddedPaths) -> dict[str, str]:

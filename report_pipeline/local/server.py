@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import uuid
 from pathlib import Path
 
 
@@ -24,7 +25,8 @@ def main() -> None:
     with socket.socket(fileno=os.dup(descriptor)) as listener:
         host, port = listener.getsockname()
     written = state_file.with_suffix(".tmp")
-    written.write_text(json.dumps({"pid": os.getpid(), "port": port, "endpoint": f"http://{host}:{port}"}))
+    state = {"pid": os.getpid(), "port": port, "endpoint": f"http://{host}:{port}", "life": uuid.uuid4().hex}
+    written.write_text(json.dumps(state))
     written.replace(state_file)
 
     from hypercorn.asyncio import serve
