@@ -1,0 +1,194 @@
+"""Reading the shards of a stream in bounded passes, several at once, with the iterators kept between passes.
+
+An iterator is of use for 15 minutes, so a step on a quiet table costs one read a shard. A read that gives nothing
+does not prove that there is nothing (the API's own words). Two such in a row do, and then what is known is that
+nothing more was there when the first of them began. On a shard that is never quiet the records themselves tell:
+when one of a second has been read, everything of earlier seconds has been.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from report_pipeline.errors import TransientFailure
+from report_pipeline.events.position import ShardPosition
+from report_pipeline.events.stream import RECORDS_A_READ, ExpiredIterator, NoSuchShard, Record, TableStream, Trimmed
+
+READERS = 8
+"""Shards that are read at once; each takes a connection and up to a megabyte a read."""
+
+MOST_BYTES = 64 * 1024 * 1024
+"""Bytes of records that one step holds."""
+
+CLOCKS = timedelta(seconds=1)
+"""How far the creation times of a shard's records may be out of order, beyond being cut to the second."""
+
+FRESH = timedelta(seconds=2)
+"""A read that ends with a record this young has reached the end, for now."""
+
+_MOST_EXPIRED = 5
+
+
+@dataclass
+class Budget:
+    """What a step may still read, and until when."""
+
+    records: int
+    until: datetime
+    bytes: int = MOST_BYTES
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def spend(self, records: Sequence[Record]) -> None:
+        """Take off what was read."""
+        with self._lock:
+            self.records -= len(records)
+            self.bytes -= sum(record.size for record in records)
+
+    def left(self, now: datetime) -> bool:
+        """Whether there may be another read."""
+        return self.records > 0 and self.bytes > 0 and now < self.until
+
+
+@dataclass(frozen=True)
+class ShardRead:
+    """What a pass over one shard gave.
+
+    Attributes:
+        records: in their order.
+        position: how far the shard is read now.
+        behind: about how many records it still has.
+        trimmed: the record after which it should have gone on is not kept any more; nothing was read.
+        missing: there is no such shard any more; nothing was read.
+    """
+
+    records: list[Record]
+    position: ShardPosition
+    behind: int = 0
+    trimmed: bool = False
+    missing: bool = False
+
+
+@dataclass
+class _Place:
+    """An iterator and what stands right before it; when the last read there began, if that gave nothing."""
+
+    after: str | None
+    iterator: str | None = None
+    empty_since: datetime | None = None
+
+
+class ShardReader:
+    """Reads shards. Keeps iterators, which are of use only where the position is still the one they were left at."""
+
+    def __init__(self, stream: TableStream, clock: Callable[[], datetime]) -> None:
+        """`clock` gives the present instant (aware)."""
+        self._stream = stream
+        self._clock = clock
+        self._places: dict[tuple[str, str], _Place] = {}
+
+    def forget(self) -> None:
+        """Drop all iterators."""
+        self._places.clear()
+
+    def read(
+        self, arn: str, shards: Mapping[str, ShardPosition], budget: Budget, until: datetime | None
+    ) -> dict[str, ShardRead]:
+        """One pass over these shards: each to its end, or as far as the budget goes.
+
+        With `until`, each up to where nothing from before that instant is missing. The first is read once at least.
+
+        Raises:
+            PermanentFailure: no access.
+            TransientFailure: the service is unreachable or keeps throttling.
+        """
+
+        first = next(iter(shards), None)
+
+        def one(name: str) -> ShardRead:
+            if name != first and not budget.left(self._clock()):
+                return ShardRead([], shards[name])
+            try:
+                return self._read(arn, name, shards[name], budget, until)
+            except Trimmed:
+                return ShardRead([], shards[name], trimmed=True)
+            except NoSuchShard:
+                return ShardRead([], shards[name], missing=True)
+
+        if len(shards) == 1:
+            return {name: one(name) for name in shards}
+        with ThreadPoolExecutor(READERS, thread_name_prefix="read-stream") as pool:
+            return dict(zip(shards, pool.map(one, shards), strict=True))
+
+    def _read(self, arn: str, name: str, position: ShardPosition, budget: Budget, until: datetime | None) -> ShardRead:
+        # Taken out, so that what fails on the way is begun anew.
+        place = self._places.pop((arn, name), None)
+        if place is None or place.after != position.after:
+            place = _Place(position.after)
+        records: list[Record] = []
+        expired = 0
+        while True:
+            iterator = place.iterator
+            if iterator is None:
+                place = _Place(position.after)
+                iterator = self._stream.iterator(arn, name, position.after)
+            began = self._clock()
+            try:
+                read = self._stream.read(iterator, max(1, min(RECORDS_A_READ, budget.records)))
+            except ExpiredIterator:
+                place.iterator = None
+                expired += 1
+                if expired > _MOST_EXPIRED:
+                    raise TransientFailure(
+                        f"Table {self._stream.table_name!r}: the iterators of shard {name} expire as soon as they are "
+                        "given. Check this machine's clock, then try again."
+                    ) from None
+                continue
+            expired = 0
+            records += read.records
+            budget.spend(read.records)
+            position, at_end = _after(position, read.records, place.empty_since)
+            place = _Place(position.after, read.next, None if read.records else began)
+            if read.next is None:
+                return ShardRead(records, replace(position, done=True))
+            reached = at_end if until is None else position.read_to is not None and position.read_to >= until
+            if reached or (until is None and _is_fresh(read.records, began)):
+                break
+            if not budget.left(self._clock()):
+                break
+        self._places[arn, name] = place
+        behind = 0 if reached or _is_fresh(read.records, began) else _behind(records, began)
+        return ShardRead(records, position, behind)
+
+
+def _after(
+    position: ShardPosition, records: Sequence[Record], empty_since: datetime | None
+) -> tuple[ShardPosition, bool]:
+    """The position after one read, and whether it showed that nothing more was there when the read before began."""
+    if records:
+        # The service may give a record again: what was consumed stays so.
+        last = max(records, key=lambda record: int(record.sequence))
+        after = last.sequence if position.after is None or int(last.sequence) > int(position.after) else position.after
+        at = max(last.created, position.at or last.created)
+        return replace(position, after=after, at=at, read_to=_later(position.read_to, at - CLOCKS)), False
+    if empty_since is None:
+        return position, False
+    return replace(position, read_to=_later(position.read_to, empty_since)), True
+
+
+def _later(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else max(one, other)
+
+
+def _is_fresh(records: Sequence[Record], began: datetime) -> bool:
+    """Whether a read that began then, or its successors, ended with a record that was new; a full read has more."""
+    return 0 < len(records) < RECORDS_A_READ and began - records[-1].created <= FRESH
+
+
+def _behind(records: Sequence[Record], now: datetime) -> int:
+    """About how many records are left: as many a second as these were, for the time since the last of them."""
+    if not records:
+        return 0
+    took = max(1.0, (records[-1].created - records[0].created).total_seconds())
+    return max(1, round(len(records) / took * max(0.0, (now - records[-1].created).total_seconds())))
