@@ -39,9 +39,6 @@ IDLE_COMMITS = timedelta(seconds=10)
 LOOK_EVERY = timedelta(seconds=30)
 """How long a list of shards is good while none of them ends."""
 
-CHILDREN_SHOWN = timedelta(minutes=1)
-"""How long the children of a finished shard may take to be listed; one without any has then merged into another's."""
-
 PATIENCE = timedelta(minutes=2)
 """How long catching up waits for shards to be listed."""
 
@@ -134,7 +131,7 @@ class Follower:
             retention_days: days of event time that the archive keeps; None keeps all.
         """
         self._archive = archive
-        self._stream = stream
+        self.stream = stream
         self._rows = rows
         self._clock = clock
         self._sleep = sleep
@@ -143,7 +140,6 @@ class Follower:
         self._info: StreamInfo | None = None
         self._listed: dict[str, Shard] = {}
         self._looked_at: datetime | None = None
-        self._childless: dict[str, datetime] = {}
 
     def step(self, *, epoch: Epoch | None = None, most_records: int = 20_000, seconds: float = 15.0) -> Followed | None:
         """Take one bounded step along the stream.
@@ -166,7 +162,7 @@ class Follower:
             followed, _, settled = self._step(epoch, most_records, seconds, None)
             if settled:
                 return followed
-        raise _always_overtaken(self._stream.table_name)
+        raise _always_overtaken(self.stream.table_name)
 
     def catch_up(
         self, until: datetime, *, epoch: Epoch | None = None, on_step: Callable[[Followed], None] | None = None
@@ -211,12 +207,12 @@ class Follower:
             waited_since = waited_since or self._clock()
             if self._clock() - waited_since > PATIENCE:
                 raise TransientFailure(
-                    f"Table {self._stream.table_name!r}: its stream lists no shard that goes on from those which have"
+                    f"Table {self.stream.table_name!r}: its stream lists no shard that goes on from those which have"
                     " ended. Try again."
                 )
             self._sleep(_PAUSE)
             self._looked_at = None
-        raise _always_overtaken(self._stream.table_name)
+        raise _always_overtaken(self.stream.table_name)
 
     def _step(
         self, epoch: Epoch | None, most_records: int, seconds: float, until: datetime | None
@@ -327,8 +323,8 @@ class Follower:
         """The position on the stream that the table has now."""
         fresh = self._looked_at is not None and now - self._looked_at < LOOK_EVERY
         name = self._info.name if self._info is not None and self._info.usable else None
-        if not fresh or name != position.stream or (self._info is not None and self._info.life != self._stream.life()):
-            self._info = self._stream.info()
+        if not fresh or name != position.stream or (self._info is not None and self._info.life != self.stream.life()):
+            self._info = self.stream.info()
             self._looked_at = None
         return rules.on_stream(position, self._info, now)
 
@@ -339,7 +335,7 @@ class Follower:
             return
         if self._looked_at is None:
             try:
-                found = self._stream.shards(self._info.arn)
+                found = self.stream.shards(self._info.arn)
             except NoSuchShard:
                 # The stream went between two calls; the next step sees which there is then.
                 self._info, found = None, []
@@ -348,13 +344,7 @@ class Follower:
         walk.listed = self._listed
         if self._info is not None:
             walk.position = rules.without_vanished(walk.position, walk.listed, now)
-        alone = rules.childless(walk.position, walk.listed)
-        self._childless = {name: self._childless.get(name, now) for name in alone}
-        walk.waiting = {
-            name
-            for name, since in self._childless.items()
-            if now - (rules.last_known(walk.position.shards[name]) or since) < CHILDREN_SHOWN
-        }
+        walk.waiting = rules.without_successors(walk.position, walk.listed, now)
 
     def _changes(self, opened: OpenEpoch, position: Position) -> Changes:
         floor = None
@@ -389,7 +379,7 @@ class Follower:
                     return opened  # it was this very commit, whose answer got lost
                 if opened.position != start:
                     return None
-        raise _always_overtaken(self._stream.table_name)
+        raise _always_overtaken(self.stream.table_name)
 
     def _nothing(self, opened: OpenEpoch) -> Followed:
         position = opened.position

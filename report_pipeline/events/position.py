@@ -18,14 +18,19 @@ class ShardPosition:
     Attributes:
         after: the sequence number of the last record consumed; None before the first.
         at: when that record was created (to the second). Before the first: when the last one of its parent was.
-        done: the shard is closed, and was read to its end.
-        read_to: when a read began that found nothing more. All that this shard had to give before is in.
+        read_to: everything written before that reads of this shard could show is in; None where that isn't known.
+        ended: when the read began that reached the end of the shard, which is closed. None before that.
     """
 
     after: str | None = None
     at: datetime | None = None
-    done: bool = False
     read_to: datetime | None = None
+    ended: datetime | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the shard is closed and was read to its end."""
+        return self.ended is not None
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Position:
             "since": format_instant(self.since),
             "watermark": format_instant(self.watermark),
             "shards": {
-                name: [shard.after, _text(shard.at), shard.done, _text(shard.read_to)]
+                name: [shard.after, _text(shard.at), _text(shard.read_to), _text(shard.ended)]
                 for name, shard in sorted(self.shards.items())
             },
             "gap": self.gap and [format_instant(self.gap.since), format_instant(self.gap.noticed), self.gap.why],
@@ -95,8 +100,8 @@ class Position:
             since=parse_instant(note["since"]),
             watermark=parse_instant(note["watermark"]),
             shards={
-                name: ShardPosition(after, _instant(at), done, _instant(read_to))
-                for name, (after, at, done, read_to) in note["shards"].items()
+                name: ShardPosition(after, _instant(at), _instant(read_to), _instant(ended))
+                for name, (after, at, read_to, ended) in note["shards"].items()
             },
             gap=gap and Gap(parse_instant(gap[0]), parse_instant(gap[1]), gap[2]),
             behind=note["behind"],

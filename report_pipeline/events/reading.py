@@ -151,7 +151,7 @@ class ShardReader:
             position, at_end = _after(position, read.records, place.empty_since)
             place = _Place(position.after, read.next, None if read.records else began)
             if read.next is None:
-                return ShardRead(records, replace(position, done=True))
+                return ShardRead(records, replace(position, ended=began))
             reached = at_end if until is None else position.read_to is not None and position.read_to >= until
             if reached or (until is None and _is_fresh(read.records, began)):
                 break

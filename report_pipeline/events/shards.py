@@ -15,6 +15,10 @@ KEPT = timedelta(hours=23)
 """Records are kept for 24 hours; what is this old may be gone within moments."""
 
 
+SUCCESSORS_SHOWN = timedelta(minutes=1)
+"""How long those that go on from a shard may take to be listed; if there are none then, it merged into another's."""
+
+
 def start_position(info: StreamInfo | None, now: datetime) -> Position:
     """Where a load begins that starts `now` (UTC): everything that the stream still has is to be read."""
     stream = info.name if info is not None and info.usable else None
@@ -70,12 +74,7 @@ def lost_before_start(position: Position, shard: ShardPosition, now: datetime) -
 
 def known(position: Position, shard: ShardPosition) -> datetime:
     """An instant before which nothing of the shard is missing."""
-    return max(position.watermark, last_known(shard) or position.watermark)
-
-
-def last_known(shard: ShardPosition) -> datetime | None:
-    """The last instant of which the shard itself has told something; None before that."""
-    return max((instant for instant in (shard.at, shard.read_to) if instant is not None), default=None)
+    return max(position.watermark, shard.at or position.watermark, shard.read_to or position.watermark)
 
 
 def entry(position: Position, shard: Shard) -> ShardPosition:
@@ -100,16 +99,20 @@ def readable(position: Position, listed: Mapping[str, Shard]) -> list[str]:
     return [shard.id for shard in sorted(ready, key=lambda shard: (known(position, entry(position, shard)), shard.id))]
 
 
-def childless(position: Position, listed: Mapping[str, Shard]) -> set[str]:
-    """The finished shards that no listed shard goes on from, as far as is to be seen."""
+def without_successors(position: Position, listed: Mapping[str, Shard], now: datetime) -> set[str]:
+    """The shards that have just ended and that no listed shard goes on from: those that do are still to be listed."""
     parents = {shard.parent for shard in listed.values()}
-    return {name for name, shard in position.shards.items() if shard.done and name in listed and name not in parents}
+    return {
+        name
+        for name, shard in position.shards.items()
+        if name in listed and name not in parents and shard.ended is not None and now - shard.ended < SUCCESSORS_SHOWN
+    }
 
 
 def frontier(position: Position, listed: Mapping[str, Shard], waiting: Collection[str]) -> datetime | None:
     """Up to when the whole stream was read; None where there is no shard to tell by.
 
-    `waiting` are finished shards whose children are not to be seen yet.
+    `waiting`: see `without_successors`.
     """
     ends = [
         entry(position, shard).read_to or position.watermark

@@ -14,8 +14,8 @@ shards = st.builds(
     ShardPosition,
     after=st.none() | st.integers(0, 10**40 - 1).map(str),
     at=st.none() | instants,
-    done=st.booleans(),
     read_to=st.none() | instants,
+    ended=st.none() | instants,
 )
 positions = st.builds(
     Position,
