@@ -24,6 +24,8 @@ from report_pipeline.windows import Cadence, Window
 
 # Every tick counts all of them and compares them with what is there; more is hardly ever meant.
 MOST_FIRES = 10_000
+# Longer than any archive keeps events, and short enough to count with.
+LATEST = timedelta(days=3660)
 # Zones whose clocks have moved by part of an hour since then have no hourly grid to rely on.
 HOURS_SINCE = date(2020, 1, 1)
 T = TypeVar("T")
@@ -45,9 +47,11 @@ def _duration(value: object) -> timedelta:
 
 
 def _lateness(value: object) -> timedelta:
-    if isinstance(value, timedelta) and value >= timedelta(0) and not value % SECOND:
-        return value
-    return _read(partial(parse_duration, zero=True), value, "a number with its unit, such as 1h, or 0s for none")
+    if not isinstance(value, timedelta):
+        value = _read(partial(parse_duration, zero=True), value, "a number with its unit, such as 1h, or 0s for none")
+    if not timedelta(0) <= value <= LATEST or value % SECOND:
+        raise ValueError(f"{value} is no lateness. Expected whole seconds, from 0s to {LATEST.days}d.")
+    return value
 
 
 def _unit(value: object) -> Unit:
