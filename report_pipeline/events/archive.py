@@ -163,7 +163,8 @@ class Archive:
         epoch = self._current(entries)
         if epoch is None or entries.current is None:
             raise PermanentFailure(
-                f"The archive {self.uri} holds no events of this schema. Load the events table first: materialise `events`."
+                f"The archive {self.uri} holds no events of this schema. Load the events table first, with "
+                "`report-pipeline load` or by materialising `events`."
             )
         return Snapshot(epoch.open(), floor=entries.current.floor, loaded_at=entries.current.loaded_at)
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 NOTE = "report_pipeline"
 """The key of our note in a commit's metadata."""
 
-KEEP_HOURS = 24
-"""How long superseded files stay, for readers that opened the table before: far longer than any run."""
+KEEP_HOURS = 8
+"""How long superseded files stay, for readers that opened the table before. Runs are ended after six hours."""
 
 # Row groups small enough that a short window of a very large day reads little more than itself.
 ROWS_A_GROUP = 16_384
@@ -229,7 +229,7 @@ def commits(handle: "DeltaTable") -> "Iterator[Commit]":
 
 
 def vacuum(handle: "DeltaTable", hours: int) -> int:
-    """Delete the files that no version of the last `hours` hours uses, and those of writers that died; returns how many.
+    """Delete the files that no version of the last `hours` hours uses, or that dead writers left; returns how many.
 
     Raises:
         PermanentFailure: they cannot be deleted.

@@ -178,6 +178,17 @@ class Index:
 
         return self._rewrite(change)
 
+    def retire(self, epochs: Iterable[str], now: datetime) -> None:
+        """Enter epochs of which there is a folder, and no entry: a process that was given up has gone on with them."""
+        epochs = list(epochs)
+
+        def change(entries: Entries) -> Entries | None:
+            used = {each.epoch for each in (entries.current, entries.staging) if each}
+            unknown = {epoch: now for epoch in epochs if epoch not in used and epoch not in entries.retired}
+            return replace(entries, retired={**entries.retired, **unknown}) if unknown else None
+
+        self._rewrite(change)
+
     def forget(self, epoch: str) -> None:
         """Take a retired epoch, whose folder is gone, off the list."""
 
@@ -248,26 +259,25 @@ def _schema() -> "pa.Schema":
 def _entries(found: Mapping[tuple[str, str], dict[str, Any]]) -> Entries:
     current, staging = found.get(("current", "")), found.get(("staging", ""))
     return Entries(
-        current=current
-        and Current(
-            current["epoch"],
-            current["digest"],
-            _instant(current["loaded_at"]),
-            current["floor"] and date.fromisoformat(current["floor"]),
-        ),
-        staging=staging
-        and Staging(
-            staging["epoch"],
-            staging["digest"],
-            _instant(staging["began_at"]),
-            staging["claim"],
-            _instant(staging["claimed_at"]),
-        ),
-        marks={
-            date.fromisoformat(key): _instant(value["at"]) for (kind, key), value in found.items() if kind == "mark"
-        },
-        retired={key: _instant(value["at"]) for (kind, key), value in found.items() if kind == "retired"},
+        current=None if current is None else _current(current),
+        staging=None if staging is None else _staging(staging),
+        marks={date.fromisoformat(key): _instant(value["at"]) for key, value in _of("mark", found)},
+        retired={key: _instant(value["at"]) for key, value in _of("retired", found)},
     )
+
+
+def _of(kind: str, found: Mapping[tuple[str, str], dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(key, value) for (each, key), value in found.items() if each == kind]
+
+
+def _current(value: Mapping[str, Any]) -> Current:
+    floor = value["floor"] and date.fromisoformat(value["floor"])
+    return Current(value["epoch"], value["digest"], _instant(value["loaded_at"]), floor)
+
+
+def _staging(value: Mapping[str, Any]) -> Staging:
+    began, claimed = _instant(value["began_at"]), _instant(value["claimed_at"])
+    return Staging(value["epoch"], value["digest"], began, value["claim"], claimed)
 
 
 def _table(entries: Entries) -> "pa.Table":

@@ -1,11 +1,15 @@
-"""Which row of an event counts: the one with the greatest version, and of two with the same the one not deleted."""
+"""Which row of an event counts: the one with the greatest version.
+
+Of several with the same version it is one that is not deleted, and among these the first.
+"""
 
 from typing import TYPE_CHECKING
 
+from report_pipeline.events.items import KEY
+from report_pipeline.events.schema import DELETED, EVENT_TIME, REASON, VERSION
+
 if TYPE_CHECKING:
     import pyarrow as pa
-
-ID, VERSION, DELETED, TIME = "request_id", "_version", "_deleted", "event_time"
 
 
 def newest(rows: "pa.Table") -> "pa.Table":
@@ -13,13 +17,14 @@ def newest(rows: "pa.Table") -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    counted = pc.value_counts(rows[ID])
+    # Sorting is stable, but slow: most events have one row.
+    counted = pc.value_counts(rows[KEY])
     if len(counted) == rows.num_rows:
         return rows
     repeated = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
-    several = pc.is_in(rows[ID], value_set=repeated)
-    ordered = rows.filter(several).sort_by([(ID, "ascending"), (VERSION, "descending"), (DELETED, "ascending")])
-    first = pa.concat_arrays([pa.array([True]), _differs(ordered[ID].combine_chunks())])
+    several = pc.is_in(rows[KEY], value_set=repeated)
+    ordered = rows.filter(several).sort_by([(KEY, "ascending"), (VERSION, "descending"), (DELETED, "ascending")])
+    first = pa.concat_arrays([pa.array([True]), _differs(ordered[KEY].combine_chunks())])
     return pa.concat_tables([rows.filter(pc.invert(several)), ordered.filter(first)])
 
 
@@ -30,7 +35,7 @@ def over(older: "pa.Table", newer: "pa.Table") -> "pa.Table":
 
     if not older.num_rows or not newer.num_rows:
         return newer if newer.num_rows else older
-    both = pc.is_in(older[ID], value_set=newer[ID].combine_chunks())
+    both = pc.is_in(older[KEY], value_set=newer[KEY].combine_chunks())
     alone = older.filter(pc.invert(both))
     if alone.num_rows == older.num_rows:
         return pa.concat_tables([older, newer])
@@ -39,16 +44,16 @@ def over(older: "pa.Table", newer: "pa.Table") -> "pa.Table":
 
 def in_order(rows: "pa.Table") -> "pa.Table":
     """The rows by event time, then id. What is sorted already is only looked at, which costs a tenth of sorting."""
-    if _sorted(rows[TIME].combine_chunks(), rows[ID].combine_chunks()):
+    if _sorted(rows[EVENT_TIME].combine_chunks(), rows[KEY].combine_chunks()):
         return rows
-    return rows.sort_by([(TIME, "ascending"), (ID, "ascending")])
+    return rows.sort_by([(EVENT_TIME, "ascending"), (KEY, "ascending")])
 
 
 def good(rows: "pa.Table") -> "pa.Table":
     """Those rows that are events: neither deleted nor in quarantine."""
     import pyarrow.compute as pc
 
-    wanted = pc.and_(pc.invert(rows[DELETED]), pc.is_null(rows["_reason"]))
+    wanted = pc.and_(pc.invert(rows[DELETED]), pc.is_null(rows[REASON]))
     return rows if pc.all(wanted, min_count=0).as_py() else rows.filter(wanted)
 
 
@@ -56,7 +61,7 @@ def rejected(rows: "pa.Table") -> "pa.Table":
     """Those rows that are in quarantine."""
     import pyarrow.compute as pc
 
-    return rows.filter(pc.and_(pc.invert(rows[DELETED]), pc.is_valid(rows["_reason"])))
+    return rows.filter(pc.and_(pc.invert(rows[DELETED]), pc.is_valid(rows[REASON])))
 
 
 def _differs(ids: "pa.Array") -> "pa.Array":

@@ -3,31 +3,43 @@
 A part is of one of three kinds, as its column `_appended` tells:
 
     merged      false: a load or upkeep wrote it. Over all merged parts of a day each event is there once.
-    gathered    null: upkeep put several appended parts together. Each event is there once in it.
+    gathered    null: upkeep put appended parts together. Over all gathered parts of a day each event is there once.
     appended    true: a follower wrote it.
 
 Merged and gathered parts are sorted by event time, so of a large one only the row groups that matter are read.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from report_pipeline.errors import PermanentFailure, TransientFailure
 from report_pipeline.events.delta import first
-from report_pipeline.events.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from report_pipeline.events.epoch import OpenEpoch
+    from report_pipeline.events.storage import Storage
+
+    Groups = Callable[["Part", pq.FileMetaData], Sequence[int]]
+    """Names the row groups of a part that are to be read."""
 
 # Delta's statistics of instants are cut to milliseconds.
 _CUT = timedelta(milliseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Kind(Enum):
+    """Who wrote a part, see above."""
+
+    MERGED = "merged"
+    GATHERED = "gathered"
+    APPENDED = "appended"
 
 
 @dataclass(frozen=True)
@@ -36,73 +48,108 @@ class Part:
 
     Attributes:
         path: where it lies.
+        kind: who wrote it.
         rows: how many it has.
         size: its bytes.
-        merged: as above.
-        appended: as above.
-        rejected: whether it may have quarantined rows.
+        written_at: when (UTC).
+        rejected: how many of its rows are in quarantine.
         deleted: whether it may have tombstones.
-        times: its least and greatest event time; None where they are not known, or not of all rows.
+        timeless: whether it may have rows without an event time.
+        times: the least and greatest event time of rows that have one; None where no row has, or it is not known.
+        newest: the greatest version in it.
     """
 
     path: str
+    kind: Kind
     rows: int
     size: int
-    merged: bool
-    appended: bool
-    rejected: bool
+    written_at: datetime
+    rejected: int
     deleted: bool
+    timeless: bool
     times: tuple[datetime, datetime] | None
+    newest: str
+
+    @property
+    def merged(self) -> bool:
+        """Whether it is a merged part."""
+        return self.kind is Kind.MERGED
+
+    @property
+    def appended(self) -> bool:
+        """Whether it is an appended part."""
+        return self.kind is Kind.APPENDED
 
     def overlaps(self, start: datetime, end: datetime) -> bool:
-        """Whether a row may lie in `start` to `end` (exclusive)."""
-        return self.times is None or (self.times[0] < end and start <= self.times[1] + _CUT)
+        """Whether a row may have an event time from `start` up to, not including, `end`."""
+        return self.times is not None and self.times[0] < end and start <= self.times[1] + _CUT
+
+
+_STATISTICS = (
+    "partition.day",
+    "path",
+    "num_records",
+    "size_bytes",
+    "modification_time",
+    "max._appended",
+    "null_count._appended",
+    "null_count._reason",
+    "max._deleted",
+    "null_count.event_time",
+    "min.event_time",
+    "max.event_time",
+    "max._version",
+)
 
 
 def parts_by_day(opened: "OpenEpoch") -> dict[date | None, list[Part]]:
-    """The parts of an epoch's version by UTC day; None stands for what has no day."""
+    """The parts of an epoch's version by UTC day, in order; None, which comes first, stands for what has no day."""
     import pyarrow as pa
 
     actions = pa.table(opened.handle.get_add_actions(flatten=True))
     found: dict[date | None, list[Part]] = {}
     if not actions.num_rows:
         return found
-    names = (
-        "partition.day",
-        "path",
-        "num_records",
-        "size_bytes",
-        "max._appended",
-        "null_count._appended",
-        "null_count._reason",
-        "max._deleted",
-        "min.event_time",
-        "max.event_time",
-        "null_count.event_time",
-    )
-    columns = [actions[name].to_pylist() if name in actions.column_names else [None] * len(actions) for name in names]
-    for day, path, rows, size, appended, unknown, unrejected, deleted, least, most, timeless in zip(
-        *columns, strict=True
-    ):
-        part = Part(
-            path=f"{opened.epoch.path}/{unquote(path)}",
-            rows=rows,
-            size=size,
-            merged=appended is False and unknown == 0,
-            appended=not (appended is False and unknown == 0) and unknown != rows,
-            rejected=unrejected != rows,
-            deleted=deleted is not False,
-            times=(least, most) if least is not None and most is not None and timeless == 0 else None,
-        )
-        found.setdefault(day, []).append(part)
+    columns = [
+        actions[name].to_pylist() if name in actions.column_names else [None] * len(actions) for name in _STATISTICS
+    ]
+    for day, *values in zip(*columns, strict=True):
+        found.setdefault(day, []).append(_part(opened.epoch.path, *values))
     return dict(sorted(found.items(), key=lambda each: each[0] or date.min))
 
 
+def _part(
+    folder: str,
+    path: str,
+    rows: int,
+    size: int,
+    modified: int,
+    appended: bool | None,
+    unknown: int,
+    unrejected: int,
+    deleted: bool | None,
+    timeless: int,
+    least: datetime | None,
+    most: datetime | None,
+    newest: str | None,
+) -> Part:
+    kind = Kind.GATHERED if unknown == rows else Kind.MERGED if appended is False and unknown == 0 else Kind.APPENDED
+    return Part(
+        path=f"{folder}/{unquote(path)}",
+        kind=kind,
+        rows=rows,
+        size=size,
+        written_at=_EPOCH + timedelta(milliseconds=modified),
+        rejected=rows - unrejected,
+        deleted=deleted is not False,
+        timeless=timeless != 0,
+        times=None if least is None or most is None else (least, most),
+        newest=newest or "~",
+    )
+
+
 def read_parts(
-    storage: Storage,
-    parts: Iterable[Part],
-    schema: "pa.Schema",
-    groups: "Callable[[Part, pq.FileMetaData], Sequence[int]] | None" = None,
+    storage: "Storage", parts: "Iterable[Part]", schema: "pa.Schema", groups: "Groups | None" = None
 ) -> "pa.Table":
     """The columns of `schema` from these parts; with `groups` only of the row groups that it names.
 
@@ -130,44 +177,35 @@ def read_parts(
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
-def groups_between(start: datetime, end: datetime) -> "Callable[[Part, pq.FileMetaData], list[int]]":
-    """Names the row groups that may have a row in `start` to `end` (exclusive)."""
+def groups_where(name: str, wanted: Callable[[Any, int], bool]) -> "Groups":
+    """Names the row groups that `wanted` says yes to, or whose statistics are not known.
 
-    def overlapping(statistics: Any) -> bool:
-        return bool(statistics.min < end and start <= statistics.max)
+    Args:
+        name: a column.
+        wanted: told the column's statistics in a row group (of pyarrow) and its number of rows.
+    """
 
-    return lambda _, metadata: _groups(metadata, "event_time", overlapping)
+    def groups(_: Part, metadata: "pq.FileMetaData") -> list[int]:
+        found = []
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            statistics = group.column(_column(metadata, name)).statistics
+            if statistics is None or wanted(statistics, group.num_rows):
+                found.append(number)
+        return found
+
+    return groups
 
 
-def groups_from_version(version: str) -> "Callable[[Part, pq.FileMetaData], list[int]]":
-    """Names the row groups that may have a row of this version or a newer one."""
-    return lambda _, metadata: _groups(metadata, "_version", lambda statistics: bool(statistics.max >= version))
-
-
-def _groups(metadata: "pq.FileMetaData", name: str, wanted: Callable[[Any], bool]) -> list[int]:
-    if not metadata.num_row_groups:
-        return []
+def _column(metadata: "pq.FileMetaData", name: str) -> int:
     group = metadata.row_group(0)
-    column = next(number for number in range(group.num_columns) if group.column(number).path_in_schema == name)
-    found = []
-    for number in range(metadata.num_row_groups):
-        statistics = metadata.row_group(number).column(column).statistics
-        known = statistics is not None and statistics.has_min_max
-        if not known or wanted(statistics):
-            found.append(number)
-    return found
+    return next(number for number in range(group.num_columns) if group.column(number).path_in_schema == name)
 
 
-def _unreadable(storage: Storage, part: Part, error: BaseException) -> PermanentFailure | TransientFailure:
+def _unreadable(storage: "Storage", part: Part, error: BaseException) -> PermanentFailure | TransientFailure:
     if storage.remote and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
         return TransientFailure(f"The archive's file {part.path} cannot be read now ({first(error)}). Try again.")
     return PermanentFailure(
-        f"The archive's file {part.path} cannot be read ({first(error)}). Load the events table anew "
-        "(materialise `events` with a reload): its events are copies."
+        f"The archive's file {part.path} cannot be read ({first(error)}). Load the events table anew with "
+        "`report-pipeline load`: the archive holds copies of its events."
     )
-
-
-def slice_of(times: Sequence[int], start: int, end: int) -> tuple[int, int]:
-    """Where the values from `start` up to `end` (exclusive) lie in sorted `times`: offset and length."""
-    offset = bisect_left(times, start)
-    return offset, bisect_left(times, end, lo=offset) - offset

@@ -147,7 +147,7 @@ class Storage:
         signer = self._client._request_signer
         if signer._credentials is None:
             raise PermanentFailure(
-                f"There are no AWS credentials for the archive {self.uri}. Set AWS_PROFILE or the keys, as for DynamoDB."
+                f"No AWS credentials for the archive {self.uri}. Set AWS_PROFILE, or the keys, as for DynamoDB."
             )
         return signer._credentials.get_frozen_credentials()
 

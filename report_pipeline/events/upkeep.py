@@ -1,0 +1,299 @@
+"""The archive's upkeep: what followers append is merged into the days, and what nobody needs any more is removed.
+
+A day is read, merged, sorted, and overwritten on the handle that was opened before it was read, so the commit is
+refused if a row was added to the day or taken from it meanwhile; then it is done again. Followers, readers, and
+another upkeep may do what they want at any time.
+
+Of a large day only the recent parts are rewritten, as a gathered part, until they hold a fair share of its rows: else
+each of the day's hundreds of rewrites would leave a copy of the whole day behind until the vacuum.
+
+A tombstone keeps an older record of its event, that is delivered once more, from bringing the event back. A
+rewrite gives it an end, `TOMBSTONE_HOURS` later; records live 24 hours, and it was appended before. One that
+has ended is dropped together with all rows of its event, when the whole day is merged.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from report_pipeline import points
+from report_pipeline.events import delta, merge
+from report_pipeline.events.day import DayRows, between, timeless
+from report_pipeline.events.parts import Part, parts_by_day
+from report_pipeline.events.schema import APPENDED, DAY, DELETED, EXPIRES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from report_pipeline.events.archive import Archive, ArchiveState
+    from report_pipeline.events.epoch import Epoch, OpenEpoch
+
+TOMBSTONE_HOURS = 48
+"""How long a tombstone stays after upkeep first meets it."""
+
+WHOLE_ROWS = 500_000
+"""Days with no more merged rows are always merged as a whole."""
+
+GATHERED_SHARE = 8
+"""The recent rows of a larger day are gathered until they are this part of the merged ones, an eighth …"""
+
+GATHERED_ROWS = 500_000
+"""… or so many."""
+
+QUIET = timedelta(hours=6)
+"""A day to which nothing was appended for so long is merged as a whole where gathered rows are left."""
+
+ROWS_AT_ONCE = 250_000
+"""About how many rows of each part's stretch of time are in memory at once."""
+
+FILE_BYTES = 64 * 2**20
+"""About how large a merged file may become."""
+
+NOTED = timedelta(hours=6)
+"""A position that was noted longer ago is noted again, before the log is cut."""
+
+MOST_TRIES = 3
+"""How often a day is merged anew because something was appended meanwhile, before it is left for the next time."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class UpkeepResult:
+    """What an upkeep did.
+
+    Attributes:
+        merged: the days that were merged as a whole (None: what has no day).
+        gathered: the days of which the recent parts were put together.
+        left: the days that were appended to again and again meanwhile, and are left for the next time.
+        dropped: the days that were removed because they are older than the retention.
+        files_before: the files of the rewritten days, before.
+        files_after: and after.
+        vacuumed: files deleted that no version of the last hours uses.
+        epochs_removed: replaced epochs whose files were deleted.
+    """
+
+    merged: list[date | None] = field(default_factory=list)
+    gathered: list[date | None] = field(default_factory=list)
+    left: list[date | None] = field(default_factory=list)
+    dropped: list[date] = field(default_factory=list)
+    files_before: int = 0
+    files_after: int = 0
+    vacuumed: int = 0
+    epochs_removed: list[str] = field(default_factory=list)
+
+    def describe(self) -> str:
+        """One sentence of it for people."""
+        rewritten = len(self.merged) + len(self.gathered)
+        said = [f"{rewritten} days rewritten ({self.files_before} files became {self.files_after})"]
+        if self.left:
+            said.append(f"left for the next time, because events kept coming: {_names(self.left)}")
+        if self.dropped:
+            said.append(f"{len(self.dropped)} days older than the retention removed")
+        said.append(f"{self.vacuumed} superseded files deleted")
+        if self.epochs_removed:
+            said.append(f"{len(self.epochs_removed)} replaced epochs removed")
+        return "; ".join(said) + "."
+
+
+def due(state: "ArchiveState", files: int) -> list[date | None]:
+    """The days that have at least so many appended files (None: what has no day), in order."""
+    return [day for day, held in state.days.items() if held.appended >= files]
+
+
+def upkeep(
+    archive: "Archive",
+    *,
+    clock: Callable[[], datetime],
+    files: int,
+    retention_days: int | None,
+    force: bool = False,
+) -> UpkeepResult:
+    """Do what is due; without an archive nothing is.
+
+    Args:
+        archive: the archive.
+        clock: gives the present instant (aware).
+        files: so many appended files of a day make it worth a rewrite.
+        retention_days: days before today (UTC) that are kept; None for all.
+        force: merge every day that has recent parts, however few.
+
+    Raises:
+        PermanentFailure: the archive cannot be read or written.
+        TransientFailure: S3 does not answer.
+    """
+    result = UpkeepResult()
+    now = clock().astimezone(UTC)
+    epoch = archive.current()
+    if epoch is not None:
+        _keep_position(epoch, now)
+        if retention_days is not None:
+            _drop(archive, epoch, now.date() - timedelta(days=retention_days), result)
+        for day in _worthwhile(epoch.open(), files, now, force):
+            _rewrite(epoch, day, now, result, whole=force)
+        points.reached("upkeep.before_vacuum")
+        result.vacuumed += delta.vacuum(epoch.open().handle, delta.KEEP_HOURS)
+        points.reached("upkeep.after_vacuum")
+        archive.index.mark((), now, covered=epoch.open().position.watermark)
+    _remove_retired(archive, now, result)
+    return result
+
+
+def _keep_position(epoch: "Epoch", now: datetime) -> None:
+    """Note the position anew if that was long ago: the log is cut, and with it the commit that has it."""
+    from report_pipeline.events.touched import Touched
+
+    opened = epoch.open()
+    if now - opened.noted_at < NOTED:
+        return
+    try:
+        opened.append(_columns(epoch).empty_table(), opened.position, Touched(), {})
+    except delta.Overtaken:
+        return  # a follower has just noted one
+
+
+def _worthwhile(opened: "OpenEpoch", files: int, now: datetime, force: bool) -> list[date | None]:
+    days: list[date | None] = []
+    for day, parts in parts_by_day(opened).items():
+        recent = [part for part in parts if not part.merged]
+        quiet = any(not part.appended for part in recent) and now - max(part.written_at for part in recent) >= QUIET
+        if sum(part.appended for part in recent) >= files or quiet or (force and recent):
+            days.append(day)
+    return days
+
+
+def _rewrite(epoch: "Epoch", day: date | None, now: datetime, result: UpkeepResult, *, whole: bool) -> None:
+    """Merge or gather one day."""
+    for _ in range(MOST_TRIES):
+        opened = epoch.open()
+        parts = parts_by_day(opened).get(day, [])
+        recent = [part for part in parts if not part.merged]
+        if not recent:
+            return  # another upkeep was faster
+        gather = not whole and _is_to_be_gathered(parts, now)
+        where = f"{_is(day)} AND {APPENDED} IS NOT FALSE" if gather else _is(day)
+        rows = _gathered(opened, day, parts, now) if gather else _merged(opened, day, parts, now)
+        points.reached("upkeep.before_rewrite")
+        try:
+            delta.replace_rows(opened.handle, rows, where=where, file_bytes=FILE_BYTES)
+        except delta.Overtaken:
+            continue
+        points.reached("upkeep.after_rewrite")
+        (result.gathered if gather else result.merged).append(day)
+        result.files_before += len(parts)
+        result.files_after += len(parts_by_day(opened).get(day, []))
+        return
+    logger.info("The archive's day %s was appended to while it was merged; it is left for the next time.", day)
+    result.left.append(day)
+
+
+def _is_to_be_gathered(parts: Sequence[Part], now: datetime) -> bool:
+    merged = sum(part.rows for part in parts if part.merged)
+    recent = sum(part.rows for part in parts if not part.merged)
+    quiet = now - max(part.written_at for part in parts) >= QUIET
+    few = recent <= GATHERED_ROWS and recent * GATHERED_SHARE <= merged
+    return merged > WHOLE_ROWS and few and not quiet
+
+
+def _gathered(opened: "OpenEpoch", day: date | None, parts: Sequence[Part], now: datetime) -> "pa.Table":
+    """The recent rows, each event once, in order."""
+    recent = DayRows(opened.epoch.storage, [part for part in parts if not part.merged], _columns(opened.epoch)).whole()
+    return _finished(opened.epoch, day, _with_ends(recent, now), appended=None)
+
+
+def _merged(opened: "OpenEpoch", day: date | None, parts: Sequence[Part], now: datetime) -> "pa.RecordBatchReader":
+    """All rows of the day, each event once, in order, without the tombstones that have ended."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = DayRows(opened.epoch.storage, parts, _columns(opened.epoch))
+
+    def pieces() -> "Iterator[pa.Table]":
+        if day is None:
+            yield rows.whole()
+            return
+        yield rows.some(timeless())
+        for start, end in rows.ranges(ROWS_AT_ONCE):
+            yield rows.some(between(start, end))
+
+    def batches() -> "Iterator[pa.RecordBatch]":
+        for piece in pieces():
+            kept = _with_ends(piece, now)
+            ended = pc.and_(kept[DELETED], pc.less_equal(kept[EXPIRES], now))
+            kept = kept.filter(pc.invert(pc.fill_null(ended, False)))
+            yield from _finished(opened.epoch, day, kept, appended=False).to_batches(delta.ROWS_A_GROUP)
+
+    return pa.RecordBatchReader.from_batches(_columns(opened.epoch), batches())
+
+
+def _with_ends(rows: "pa.Table", now: datetime) -> "pa.Table":
+    """The rows with an end for each tombstone that has none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = rows.schema.field(EXPIRES)
+    end = pa.scalar(now + timedelta(hours=TOMBSTONE_HOURS), column.type)
+    ends = pc.if_else(pc.and_(rows[DELETED], pc.is_null(rows[EXPIRES])), end, rows[EXPIRES])
+    return rows.set_column(rows.schema.get_field_index(EXPIRES), column, ends)
+
+
+def _finished(epoch: "Epoch", day: date | None, rows: "pa.Table", *, appended: bool | None) -> "pa.Table":
+    """The rows in order, with all of the archive's columns."""
+    import pyarrow as pa
+
+    schema, rows = _columns(epoch), merge.in_order(rows)
+    same = {DAY: day, APPENDED: appended}
+    columns = [
+        pa.repeat(pa.scalar(same[each.name], each.type), rows.num_rows) if each.name in same else rows[each.name]
+        for each in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _drop(archive: "Archive", epoch: "Epoch", floor: date, result: UpkeepResult) -> None:
+    """Remove the days before `floor`; readers are told first, and refuse windows that begin there."""
+    archive.index.raise_floor(epoch.id, floor)
+    if not any(day is not None and day < floor for day in parts_by_day(epoch.open())):
+        return
+    for _ in range(MOST_TRIES):
+        opened = epoch.open()
+        days = [day for day in parts_by_day(opened) if day is not None and day < floor]
+        points.reached("upkeep.before_rewrite")
+        try:
+            delta.replace_rows(opened.handle, _columns(epoch).empty_table(), where=f"{DAY} < '{floor.isoformat()}'")
+        except delta.Overtaken:
+            continue
+        points.reached("upkeep.after_rewrite")
+        result.dropped += days
+        return
+    result.left += days
+
+
+def _remove_retired(archive: "Archive", now: datetime, result: UpkeepResult) -> None:
+    """Delete the folders of epochs that were replaced so long ago that no reader uses them any more."""
+    archive.index.retire(archive.storage.folders("epochs"), now)
+    for epoch, at in archive.index.entries().retired.items():
+        if now - at < timedelta(hours=delta.KEEP_HOURS):
+            continue
+        try:
+            archive.storage.delete_folder("epochs", epoch)
+        except OSError as error:
+            raise delta.unwritable(archive.storage.join("epochs", epoch), error) from error
+        archive.index.forget(epoch)
+        result.epochs_removed.append(epoch)
+
+
+def _columns(epoch: "Epoch") -> "pa.Schema":
+    from report_pipeline.events.rows import archive_schema
+
+    return archive_schema(epoch.schema)
+
+
+def _is(day: date | None) -> str:
+    return f"{DAY} IS NULL" if day is None else f"{DAY} = '{day.isoformat()}'"
+
+
+def _names(days: Sequence[date | None]) -> str:
+    return ", ".join(str(day or "without a day") for day in days)
