@@ -20,9 +20,6 @@ RECORDS_KEPT = timedelta(hours=24)
 ALARMING_AGE = timedelta(hours=12)
 """A watermark older than this is told as a problem: half of the time in which it can still be caught up with."""
 
-LEFT_AFTER = timedelta(seconds=60)
-"""A load that has committed nothing for so long was left by its process."""
-
 NEWEST_SHOWN = 5
 
 
@@ -70,12 +67,14 @@ def examine_archive(settings: Settings, client_of: Callable[[str], Any], now: da
 def _load_under_way(
     archive: "Archive", staging: "Staging | None", now: datetime, diagnosis: Diagnosis, facts: dict[str, Any]
 ) -> None:
+    from report_pipeline.events.staging import ALIVE
+
     facts["load_under_way"] = None
     if staging is None:
         return
     committed = archive.last_commit(staging)
     seen = max(filter(None, (committed, staging.claimed_at)))
-    left = now - seen > LEFT_AFTER
+    left = now - seen > ALIVE
     facts["load_under_way"] = {
         "epoch": staging.epoch,
         "began_at": staging.began_at,
@@ -110,7 +109,7 @@ def _contents(
         "undated": snapshot.undated,
         "too_late": snapshot.too_late,
     }
-    what = f"{facts['events']:,} events on {len(held):,} days"
+    what = f"{_count(facts['events'], 'event')} on {_count(len(held), 'day')}"
     if held:
         what += f", {facts['first']} to {facts['last']}"
     diagnosis.good(f"{archive.uri}: {what}; loaded at {format_instant(state.loaded_at)} (epoch {state.epoch})")
@@ -168,24 +167,26 @@ def _upkeep(settings: Settings, state: "ArchiveState", diagnosis: Diagnosis, fac
     }
     if days:
         diagnosis.note(
-            f"{appended:,} appended files; the upkeep is due for {len(days)} days (the schedule archive_upkeep, or"
-            " `report-pipeline upkeep`)"
+            f"{_count(appended, 'appended file')}; the upkeep is due for {_count(len(days), 'day')} (the schedule"
+            " archive_upkeep, or `report-pipeline upkeep`)"
         )
 
 
 def _put_aside(snapshot: "Snapshot", diagnosis: Diagnosis, facts: dict[str, Any]) -> None:
     """Quarantined, undated and too late events: counts, and of the newest the request_id and the reason."""
     if facts["rejected"] or snapshot.undated:
-        counts = (
-            f"{facts['rejected']:,} events are quarantined on their days, {snapshot.undated:,} without a usable time"
-        )
-        diagnosis.note(counts)
+        dated = _count(facts["rejected"], "event")
+        diagnosis.note(f"in quarantine: {dated} with a time, {snapshot.undated:,} without a usable one")
     if snapshot.too_late:
-        diagnosis.note(f"{snapshot.too_late:,} events came later than the archive's retention")
+        diagnosis.note(f"{_count(snapshot.too_late, 'event')} came later than the archive's retention")
     facts["newest_put_aside"] = []
     for row in snapshot.quarantined(NEWEST_SHOWN):
         facts["newest_put_aside"].append({"request_id": row.request_id, "day": row.day, "reason": row.reason})
         diagnosis.note(f"  {row.request_id or '(no request_id)'}: {row.reason}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _age(age: timedelta) -> str:

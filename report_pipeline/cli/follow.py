@@ -121,7 +121,9 @@ def _walk(rooms: Rooms, ending: Ending, deadline: float | None, monotonic: Calla
 
 def _line(followed: "Followed") -> str:
     done = f"{followed.records:,} records, {followed.rows:,} rows" if followed.records else "nothing new"
-    days = ", ".join(f"{day or 'undated'}: {rows}" for day, rows in sorted(followed.days.items(), key=str))
+    dated = sorted((day.isoformat(), rows) for day, rows in followed.days.items() if day is not None)
+    undated = [("undated", followed.days[None])] if None in followed.days else []
+    days = ", ".join(f"{day}: {rows}" for day, rows in [*dated, *undated])
     lag = f"{followed.lag_seconds:.1f} s or about {followed.lag_events:,} events behind"
     return f"{done}{f' ({days})' if days else ''}; held up to {format_instant(followed.watermark)}, {lag}"
 

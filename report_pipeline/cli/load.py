@@ -136,6 +136,8 @@ def _summary(result: "LoadResult") -> dict[str, Any]:
         "events": result.events,
         "rejected": result.rejected,
         "undated": result.undated,
+        "older_than_retention": result.older,
+        "kept_of_expired": result.carried,
         "reasons": dict(result.reasons.most_common()),
         "days": len(days),
         "first": min(days, default=None),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from report_pipeline.events.cost import Cost
 from report_pipeline.settings import PACKAGE
 from report_pipeline_tests.cli.conftest import Ran, Run
 
@@ -36,37 +37,11 @@ def test_everything_fits(tables: Any, run: Run, home: Path) -> None:
     assert facts["dynamodb"]["reachable"] is True
     assert facts["dynamodb"]["region"] == "us-east-1"
     assert facts["dynamodb"]["events_table"]["stream"] == "NEW_AND_OLD_IMAGES"
-    assert facts["archive"]["days"] == 0
+    assert facts["archive"]["loaded"] is False
     assert facts["definitions"]["reports"] == ["event_report", "visitor_report"]
     assert facts["dagster"] == {"home": str(home / "dagster"), "exists": False, "ui_running": False}
     assert "Everything fits." in ran.err
     assert not home.exists(), "looking changes nothing"
-
-
-def test_the_archive_tells_its_days(tables: Any, run: Run, tmp_path: Path) -> None:
-    event = {"request_id": "r1", "created": "2019-06-22T12:00:00Z", "visitor": "ann"}
-    (tmp_path / "one.ndjson").write_text(json.dumps(event) + "\n")
-    run("fill", str(tmp_path / "one.ndjson"))
-    run("build", "visitor_report", "--cadence", "daily", "--partition", "2019-06-22")
-    archive = json.loads(run("doctor").out)["archive"]
-    assert (archive["days"], archive["first"], archive["last"], archive["events"]) == (
-        1,
-        "2019-06-22",
-        "2019-06-22",
-        1,
-    )
-
-
-def test_the_quarantine_is_counted_with_and_without_a_time(tables: Any, run: Run, tmp_path: Path) -> None:
-    good = {"request_id": "r1", "created": "2019-06-22T12:00:00Z", "visitor": "ann"}
-    bad = [good | {"request_id": "r2", "visitor": 7}, good | {"request_id": "r3", "created": "soon"}]
-    (tmp_path / "some.ndjson").write_text("".join(f"{json.dumps(event)}\n" for event in [good, *bad]))
-    run("fill", str(tmp_path / "some.ndjson"))
-    run("build", "visitor_report", "--cadence", "daily", "--partition", "2019-06-22")
-    ran = run("doctor")
-    archive = json.loads(ran.out)["archive"]
-    assert (archive["events"], archive["rejected"], archive["undated"]) == (1, 1, 1)
-    assert "1 events, 1 quarantined, 1 more without a usable time" in ran.err
 
 
 def test_missing_tables(aws: Any, run: Run) -> None:
@@ -79,32 +54,59 @@ def test_missing_tables(aws: Any, run: Run) -> None:
     assert json.loads(ran.out)["dynamodb"]["reachable"] is True
 
 
-def test_wrong_keys_and_a_stream_that_lacks_old_images(aws: Any, run: Run) -> None:
+def create(aws: Any, name: str, key: str, view: str) -> None:
+    aws.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": view},
+    )
+
+
+def test_wrong_keys_and_a_stream_that_lacks_images(aws: Any, run: Run) -> None:
     for name in ("events", "reports"):
-        aws.create_table(
-            TableName=name,
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
-        )
+        create(aws, name, "id", "KEYS_ONLY")
     ran = run("doctor")
     assert ran.code == 1
     events, stream, reports = problems(ran)
     assert "id (S, HASH)" in events
     assert "REPORT_PIPELINE_EVENTS_TABLE" in events
-    assert "on with NEW_IMAGE; NEW_AND_OLD_IMAGES is expected" in stream
+    assert "on with KEYS_ONLY; NEW_AND_OLD_IMAGES is expected" in stream
+    assert "switch it off first" in stream
     assert "aws dynamodb update-table --table-name events" in stream
     assert "REPORT_PIPELINE_REPORTS_TABLE" in reports
 
 
-def test_a_stream_that_is_off(tables: Any, run: Run) -> None:
+def test_a_stream_that_lacks_old_images_is_followed_all_the_same(aws: Any, run: Run) -> None:
+    run("init")
+    create(aws, "events", "request_id", "NEW_IMAGE")
+    ran = run("doctor")
+    assert (ran.code, json.loads(ran.out)["dynamodb"]["events_table"]["stream"]) == (0, "NEW_IMAGE")
+    assert "where an event was before it changed is looked up in the archive" in ran.err
+
+
+def test_a_stream_that_is_off_and_what_reports_cost_then(
+    tables: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def estimated(client: Any, table: str, *, consistent: bool, price_per_million: float) -> Cost:
+        assert (table, consistent, price_per_million) == ("events", True, 0.125)
+        return Cost(items=100_000_000, bytes=31_100_000_000, read_units=7_592_774, price=0.949)
+
+    monkeypatch.setattr("report_pipeline.events.cost.estimate", estimated)
     tables.update_table(TableName="events", StreamSpecification={"StreamEnabled": False})
     ran = run("doctor")
     assert ran.code == 1
     (stream,) = problems(ran)
     assert "The stream of 'events' is off" in stream
-    assert "Reports still work" in stream
+    assert "Reports work by scanning" in stream
+    assert "about 100,000,000 items, 31.1 GB, 7,592,774 read units, US$ 0.95" in stream
+    assert json.loads(ran.out)["dynamodb"]["events_table"]["scan"] == {
+        "items_about": 100_000_000,
+        "bytes_about": 31_100_000_000,
+        "read_units": 7_592_774,
+        "price_usd": 0.949,
+    }
 
 
 def test_no_credentials(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

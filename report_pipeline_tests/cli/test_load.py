@@ -1,0 +1,191 @@
+"""`load`: what it costs is said first, a table of one's own is asked about, and how far it is can be seen."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from report_pipeline.events.load import LoadProgress
+from report_pipeline.pipeline import Rooms
+from report_pipeline_tests.cli.conftest import Run
+
+EVENTS = [
+    {"request_id": "r1", "created": "2019-06-22T12:00:00Z", "visitor": "ann"},
+    {"request_id": "r2", "created": "2019-06-23T12:00:00Z", "visitor": "bob"},
+    {"request_id": "r3", "created": "2019-06-23T13:00:00Z", "visitor": 7},
+    {"request_id": "r4", "created": "soon", "visitor": "eve"},
+]
+
+
+@pytest.fixture
+def filled(aws: Any, run: Run, tmp_path: Path) -> Any:
+    assert run("init", "--events-table", "events").code == 0
+    file = tmp_path / "events.ndjson"
+    file.write_text("".join(f"{json.dumps(event)}\n" for event in EVENTS))
+    assert run("fill", str(file)).code == 0
+    return aws
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has stdin and stderr be a terminal, at which somebody types."""
+    typed: list[str] = []
+
+    def ask(prompt: str, **more: Any) -> bool:
+        assert more == {"err": True}
+        return typed.pop() == "y"
+
+    def at_a_terminal(answer: str) -> None:
+        typed.append(answer)
+        monkeypatch.setattr("report_pipeline.cli.load._at_a_terminal", lambda: True)
+        monkeypatch.setattr("click.confirm", ask)
+
+    return at_a_terminal
+
+
+def test_a_load_says_its_cost_and_what_it_found(filled: Any, run: Run) -> None:
+    ran = run("load")
+    assert ran.code == 0, ran.err
+    assert ran.err.startswith("Reading 'events': about 4 items, ")
+    found = json.loads(ran.out)
+    expected = {
+        "loaded": True,
+        "items_read": 4,
+        "events": 2,
+        "rejected": 1,
+        "undated": 1,
+        "days": 2,
+        "first": "2019-06-22",
+        "last": "2019-06-23",
+        "changed_days": ["2019-06-22", "2019-06-23"],
+        "reasons": {
+            "visitor is a number (N), where a text (S) belongs": 1,
+            "created is not an ISO 8601 time": 1,
+        },
+    }
+    assert {name: found[name] for name in expected} == expected
+    assert found["read_units"] > 0
+    assert found["watermark"] <= datetime.now(UTC).isoformat()
+
+
+def test_what_is_loaded_is_not_loaded_again_unless_asked(filled: Any, run: Run) -> None:
+    first = json.loads(run("load").out)
+    ran = run("load")
+    assert (ran.code, json.loads(ran.out)["loaded"]) == (0, False)
+    assert "The archive is loaded, and holds what its stream told up to 20" in ran.err
+    assert "--reload" in ran.err
+    again = json.loads(run("load", "--reload").out)
+    assert (again["loaded"], again["events"], again["changed_days"]) == (True, 2, [])
+    assert again["epoch"] != first["epoch"]
+
+
+def test_a_table_without_a_stream_is_loaded_each_time(filled: Any, run: Run) -> None:
+    filled.update_table(TableName="events", StreamSpecification={"StreamEnabled": False})
+    assert [json.loads(run("load").out)["loaded"] for _ in range(2)] == [True, True]
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
+def test_at_a_terminal_it_asks_before_a_table_of_ones_own_is_read(
+    filled: Any, run: Run, terminal: Callable[[str], None], answer: str, code: int
+) -> None:
+    terminal(answer)
+    ran = run("load")
+    assert ran.code == code, ran.err
+    assert ("Nothing was read." in ran.err) == bool(code)
+    assert bool(ran.out) != bool(code)
+
+
+def test_yes_is_an_answer_beforehand(filled: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("report_pipeline.cli.load._at_a_terminal", lambda: True)
+    monkeypatch.setattr("click.confirm", lambda *_, **__: pytest.fail("it asked"))
+    assert run("load", "--yes").code == 0
+
+
+def test_a_budget_is_told(filled: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORT_PIPELINE_MAX_READ_UNITS", "250")
+    assert "250 read units a second at most" in run("load").err
+
+
+def test_progress_is_a_line_now_and_then_where_stderr_is_no_terminal(
+    filled: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_load(rooms: Rooms, *, wait_for_other: bool, on_progress: Callable[[LoadProgress], None]) -> Any:
+        assert wait_for_other is False
+        for seconds in range(1, 13):
+            now[0] = float(seconds)
+            on_progress(
+                LoadProgress(
+                    phase="scan" if seconds < 10 else "sort",
+                    items=1000 * seconds,
+                    total_items=100_000,
+                    read_units=50.0 * seconds,
+                    seconds=float(seconds),
+                    items_per_second=1000.0,
+                    seconds_left=100.0 - seconds,
+                )
+            )
+        return RESULT
+
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(Rooms, "load", slow_load)
+    ran = run("load")
+    assert ran.code == 0, ran.err
+    assert ran.err.splitlines()[1:] == [
+        "scan: 5,000 of about 100,000 items, 1,000 a second, 250 read units, 1:35 left",
+        "sort: 10,000 of about 100,000 items, 1,000 a second, 500 read units, 1:30 left",
+    ]
+
+
+RESULT = SimpleNamespace(
+    epoch="e",
+    items_read=1,
+    events=1,
+    rejected=0,
+    undated=0,
+    reasons=SimpleNamespace(most_common=list),
+    days={date(2019, 6, 22): None},
+    changed_days=[],
+    read_units=1.0,
+    seconds=1.0,
+    watermark=datetime(2024, 1, 31, tzinfo=UTC),
+)
+
+
+@pytest.mark.parametrize(("how", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_an_interrupted_load_says_that_it_goes_on_the_next_time(
+    filled: Any, run: Run, monkeypatch: pytest.MonkeyPatch, how: BaseException, code: int
+) -> None:
+    def interrupted(rooms: Rooms, **_: Any) -> Any:
+        raise how
+
+    monkeypatch.setattr(Rooms, "load", interrupted)
+    ran = run("load")
+    assert (ran.code, ran.out) == (code, "")
+    assert "What was read is kept: `report-pipeline load` goes on with it." in ran.err
+
+
+def test_a_load_that_was_interrupted_goes_on_where_it_was(
+    filled: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from report_pipeline import points
+
+    def interrupt(name: str) -> None:
+        if name == "load.after_scan_commit":
+            raise KeyboardInterrupt
+
+    with points.listening(interrupt):
+        assert run("load").code == 130
+    ran = run("load")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["events"] == 2
+
+
+def test_without_a_table_the_missing_one_is_named(aws: Any, run: Run) -> None:
+    ran = run("load")
+    assert (ran.code, ran.out) == (1, "")
+    assert "There is no events table 'events'" in ran.err

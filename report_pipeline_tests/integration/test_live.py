@@ -1,0 +1,64 @@
+"""Live traffic by the command line alone: what `simulate` writes is what `follow` and `load` bring into the archive."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from report_pipeline.aws import connect
+from report_pipeline.settings import load_settings
+from report_pipeline_tests.support.home import Home
+
+pytestmark = pytest.mark.integration
+
+TRAFFIC = (
+    *("simulate", "--rate", "150", "--for", "2s", "--late-share", "0.1", "--duplicate-share", "0.1"),
+    *("--change-share", "0.1", "--remove-share", "0.1", "--bad-share", "0.1"),
+)
+
+
+@pytest.fixture
+def home(tmp_path: Any) -> Iterator[Home]:
+    """A home whose embedded DynamoDB runs all the time, with both tables."""
+    home = Home.make(tmp_path)
+    with connect(load_settings(home=home.folder, embedded=True)):
+        home.json("init")
+        yield home
+
+
+def held(home: Home) -> tuple[int, int]:
+    """How many events the archive holds, and how many are put aside, as `doctor` says."""
+    archive = home.json("doctor")["archive"]
+    return archive["events"], archive["rejected"] + archive["undated"]
+
+
+def test_what_is_written_is_followed_and_a_load_finds_the_same(home: Home) -> None:
+    assert home.json("load")["events"] == 0
+    written = home.json(*TRAFFIC)
+    found = home.json("follow", "--for", "3s")
+    # A put that changes nothing is no record; so are some of the duplicates.
+    assert written["written"] - written["duplicates"] <= found["records"] <= written["written"]
+    assert (found["gap"], found["lag_events_about"], found["failures"]) == (None, 0, 0)
+    good = written["new"] + written["late"] - written["removed"]
+    assert held(home) == (good, written["bad"])
+
+    again = home.json("load", "--reload")
+    assert (again["events"], again["rejected"] + again["undated"]) == (good, written["bad"])
+    assert again["changed_days"] == [], "the stream had told it all"
+    assert home.json("load")["loaded"] is False
+
+
+def test_a_clean_stop_of_the_embedded_database_is_a_gap_that_a_load_mends(tmp_path: Any) -> None:
+    home = Home.make(tmp_path)
+    home.json("init")
+    home.json("load")
+    home.json(*TRAFFIC)
+    # Nobody followed before the database stopped, and its stream's records went with it.
+    found = home.json("follow", "--for", "2s")
+    assert found["gap"] is not None
+    done = home.run("doctor")
+    assert done.returncode == 1
+    assert "The stream has a gap since" in done.stderr
+    assert "report-pipeline load" in done.stderr
+    assert home.json("load")["loaded"] is True
+    assert home.run("doctor").returncode == 0
