@@ -123,6 +123,10 @@ class Window:
         """Whether the aware `instant` lies in the window; the start does, the end does not."""
         return self.start <= aware(instant, "The instant") < self.end
 
+    def overlaps(self, other: "Window") -> bool:
+        """Whether the two share an instant."""
+        return self.start < other.end and other.start < self.end
+
     def days(self) -> list[date]:
         """The UTC days that the window touches, in order."""
         first, last = self.start.date(), (self.end - SECOND).date()
@@ -270,6 +274,14 @@ class Cadence:
         """The windows that lie wholly inside `within`, in order."""
         bounds = self._bounds(max(within.start, self.first), within.end)
         return [Window(start, end, self.zone) for start, end in pairwise(bounds)]
+
+    def overlapping(self, span: Window) -> list[Window]:
+        """The windows that share an instant with `span`, in order."""
+        if span.end <= self.first:
+            return []
+        start = self.containing(max(span.start, self.first)).start
+        end = self.containing(span.end - timedelta(microseconds=1)).end
+        return self.windows(Window(start, end))
 
     def _bounds(self, since: datetime, until: datetime) -> Iterator[datetime]:
         start, end = containing(self.unit, since, self.zone)

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from report_pipeline.dagster.assets import report_asset
 from report_pipeline.dagster.events import events_asset
+from report_pipeline.dagster.refreshing import refresh_sensor
 from report_pipeline.dagster.schedules import report_job, report_schedule
 from report_pipeline.events.schema import EventSchema
 from report_pipeline.reports.definition import CUSTOM, ReportAttributes, ReportDefinition, load_report
@@ -81,8 +82,10 @@ class ReportComponent(dg.Component):
 def report_definitions(definition: ReportDefinition, settings: Settings) -> dg.Definitions:
     """Everything that Dagster shows of one report."""
     cadences = definition.all_cadences()
+    jobs = [report_job(definition.name, name) for name in [*(cadence.name for cadence in cadences), CUSTOM]]
     return dg.Definitions(
         assets=[report_asset(definition, cadence, settings) for cadence in [*cadences, None]],
-        jobs=[report_job(definition.name, name) for name in [*(cadence.name for cadence in cadences), CUSTOM]],
+        jobs=jobs,
+        sensors=[refresh_sensor(definition, jobs, settings)] if definition.refresh else [],
         schedules=[report_schedule(spec, definition) for spec in definition.schedules],
     )

@@ -7,7 +7,7 @@ import base64
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from report_pipeline.instants import SECOND
 from report_pipeline.windows import Window
@@ -25,6 +25,17 @@ class Touched:
     def of(cls, instants: Iterable[datetime]) -> "Touched":
         """The seconds in which these aware instants lie."""
         return cls(tuple(_joined((second, second + 1) for second in sorted({_second(each) for each in instants}))))
+
+    @classmethod
+    def of_window(cls, window: Window) -> "Touched":
+        """All seconds of a window."""
+        return cls(((_second(window.start), _second(window.end)),))
+
+    @classmethod
+    def of_days(cls, days: Iterable[date]) -> "Touched":
+        """All seconds of these UTC days."""
+        starts = sorted({(day - _EPOCH.date()).days * 86_400 for day in days})
+        return cls(tuple(_joined((start, start + 86_400) for start in starts)))
 
     def union(self, *others: "Touched") -> "Touched":
         """The seconds of any of them."""

@@ -1,0 +1,248 @@
+"""The sensors that refresh reports: one for each report that says `refresh: on_events`.
+
+What is to be built again is the domain's decision (`report_pipeline.schedules.refresh`); here it is told what the
+archive, the reports table and Dagster know, and its requests become run requests.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster._core.execution.backfill import BulkActionStatus
+
+from report_pipeline.dagster import records
+from report_pipeline.dagster.events import not_running
+from report_pipeline.dagster.failures import failures
+from report_pipeline.dagster.following import SENSOR_SECONDS, cannot_follow
+from report_pipeline.dagster.in_flight import PRESUMED_DEAD, keys_of_backfills, keys_of_runs, unfinished_runs
+from report_pipeline.dagster.partitions import (
+    REPORT_TAG,
+    add_custom_keys,
+    dynamic_name,
+    job_name,
+    range_tags,
+)
+from report_pipeline.errors import CallerMistake, PermanentFailure
+from report_pipeline.events.archive import Archive
+from report_pipeline.events.touched import Touched
+from report_pipeline.pipeline import Pipeline, Rooms
+from report_pipeline.reports.definition import CUSTOM
+from report_pipeline.schedules import refresh
+from report_pipeline.windows import Cadence, Window
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+    from report_pipeline.reports.definition import ReportDefinition
+    from report_pipeline.reports.store import Head, ReportStore
+    from report_pipeline.settings import Settings
+
+REFRESH_TAG = "report_pipeline/refresh"
+STEP_SECONDS = 10.0
+
+
+def sensor_name(report: str) -> str:
+    """The name of the sensor that refreshes a report."""
+    return f"{report}_refresh"
+
+
+def refresh_sensor(
+    definition: "ReportDefinition", jobs: "Sequence[UnresolvedAssetJobDefinition]", settings: "Settings"
+) -> dg.SensorDefinition:
+    """Requests the windows of a report that late events reopen, and those that have become complete."""
+    rules = refresh.Rules(
+        report=definition.name,
+        cadences=definition.all_cadences(),
+        every=definition.refresh_every,
+        lateness=definition.allowed_lateness,
+        windows_per_run=settings.windows_per_run,
+        runs_at_once=settings.runs_at_once,
+    )
+
+    @dg.sensor(
+        name=sensor_name(definition.name),
+        jobs=jobs,
+        description="Builds the published windows again in which a late, changed or removed event falls, and the windows"
+        f" that have become complete, at most once in {int(definition.refresh_every.total_seconds())} s.",
+        minimum_interval_seconds=SENSOR_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        tags={REPORT_TAG: definition.name},
+    )
+    def evaluate(
+        context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> dg.SensorResult | dg.SkipReason:
+        if why := not_running(pipeline):
+            return dg.SkipReason(why)
+        assert context.repository_def is not None
+        with failures(), pipeline.open() as rooms:
+            if why := cannot_follow(rooms):
+                return dg.SkipReason(why)
+            # Whatever looks at the archive follows the stream first; beside follow_events there is little left to do.
+            with rooms.following() as follower:
+                followed = follower.step(seconds=STEP_SECONDS)
+            state = refresh.State.from_text(context.cursor) if context.cursor else None
+            scheduler = _Scheduler(
+                definition, rooms.store, context.instance, context.repository_def.asset_graph, pipeline.clock()
+            )
+            decision = refresh.decide(
+                state, _archive(rooms, state, definition.name), rules, scheduler, pipeline.clock()
+            )
+        requests = [_request(definition.name, request) for request in decision.requests]
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else decision.describe(),
+            cursor=decision.state.to_text(),
+            asset_events=list(records.followed_days(followed)) if followed else [],
+        )
+
+    return evaluate
+
+
+def _request(report: str, request: refresh.Request) -> dg.RunRequest:
+    cadence = request.cadence
+    keys = [_key(cadence, window) for window in request.windows]
+    tags = {REPORT_TAG: report, REFRESH_TAG: request.id}
+    name = job_name(report, cadence.name if cadence else CUSTOM)
+    if len(keys) == 1:
+        return dg.RunRequest(job_name=name, run_key=request.id, partition_key=keys[0], tags=tags)
+    return dg.RunRequest(job_name=name, run_key=request.id, tags={**tags, **range_tags(keys)})
+
+
+def _key(cadence: Cadence | None, window: Window) -> str:
+    return cadence.partition_key(window) if cadence else window.key
+
+
+def _archive(rooms: Rooms, state: refresh.State | None, report: str) -> refresh.Archive:
+    """What is new in the archive since the state."""
+    epoch = rooms.archive.current()
+    assert epoch is not None
+    opened = epoch.open()
+    changes: list[refresh.Change] = []
+    if state is not None:
+        found = _changes(rooms.archive, state)
+        if found is None:
+            extent = rooms.store.extent(report)
+            everything = Touched.of_window(extent) if extent else Touched()
+            found = [refresh.Change(opened.version, everything)]
+        changes = found
+    return refresh.Archive(epoch.id, opened.version, opened.position.watermark, changes)
+
+
+def _changes(archive: Archive, state: refresh.State) -> list[refresh.Change] | None:
+    """What changed since the state's epoch and version; None where that is no longer known."""
+    entries = archive.index.entries()
+    current = entries.current
+    if current is None:
+        return None
+    if current.epoch == state.epoch:
+        notes = archive.epoch(state.epoch).notes_since(state.version)
+        return None if notes is None else [refresh.Change(note.version, note.touched) for note in notes]
+    if current.changed is None or current.changed.instead_of != state.epoch:
+        return None
+    try:
+        before = archive.epoch(state.epoch).notes_since(state.version)
+    except PermanentFailure:  # its grace is over, and it has been removed
+        return None
+    after = archive.epoch(current.epoch).notes_since(current.changed.version)
+    if before is None or after is None:
+        return None
+    days = Touched.of_days(current.changed.days)
+    first = refresh.Change(current.changed.version, days.union(*(note.touched for note in before)))
+    return [first, *(refresh.Change(note.version, note.touched) for note in after)]
+
+
+class _Scheduler:
+    """What Dagster and the reports table know of one report; what runs is read before what is published."""
+
+    def __init__(
+        self,
+        definition: "ReportDefinition",
+        store: "ReportStore",
+        instance: dg.DagsterInstance,
+        graph: "AssetGraph",
+        now: datetime,
+    ) -> None:
+        self._definition = definition
+        self._store = store
+        self._instance = instance
+        self._graph = graph
+        self._now = now
+        self._known_runs: dict[str, list[dg.DagsterRun]] = {}
+
+    def outcome(self, request: str) -> refresh.Outcome | None:
+        """What became of the newest run of a request."""
+        records = self._instance.get_run_records(dg.RunsFilter(tags={REFRESH_TAG: request}), limit=1)
+        if not records:
+            return None
+        run = records[0].dagster_run
+        if run.status is dg.DagsterRunStatus.SUCCESS:
+            return "done"
+        began = records[0].start_time or records[0].create_timestamp.timestamp()
+        dead = run.status is not dg.DagsterRunStatus.QUEUED and began < (self._now - PRESUMED_DEAD).timestamp()
+        return "failed" if run.is_finished or dead else "running"
+
+    def last_asked(self) -> datetime | None:
+        """When the sensor of this report last had a run made."""
+        tags = {"dagster/sensor_name": sensor_name(self._definition.name)}
+        records = self._instance.get_run_records(dg.RunsFilter(tags=tags), limit=1)
+        return records[0].create_timestamp.astimezone(UTC) if records else None
+
+    def custom_order(self, windows: Sequence[Window]) -> Sequence[Window]:
+        """The custom windows as they are listed, these among them."""
+        add_custom_keys(self._instance, self._definition.name, sorted(window.key for window in windows))
+        return list(self._custom_windows().values())
+
+    def building(self, span: Window) -> Iterable[Window]:
+        """What runs and backfills of any origin are building."""
+        found: set[Window] = set()
+        for cadence in self._definition.all_cadences():
+            if self._is_built(cadence.name):
+                windows = {cadence.partition_key(window): window for window in cadence.overlapping(span)}
+                found |= self._in_flight(cadence.name, windows, None)
+        if self._is_built(CUSTOM):
+            listed = self._custom_windows()
+            windows = {key: window for key, window in listed.items() if window.overlaps(span)}
+            found |= self._in_flight(CUSTOM, windows, list(listed))
+        return found
+
+    def heads_overlapping(self, span: Window) -> "Iterable[Head]":
+        """The heads of the published windows that overlap."""
+        return self._store.heads_overlapping(self._definition.name, span)
+
+    def heads_of(self, windows: Sequence[Window]) -> "Mapping[Window, Head]":
+        """The heads of those that are published."""
+        return self._store.heads_of(self._definition.name, windows)
+
+    def _is_built(self, cadence: str) -> bool:
+        """Whether anything builds windows of this asset."""
+        return bool(self._runs(cadence)) or self._backfills
+
+    @cached_property
+    def _backfills(self) -> bool:
+        return bool(self._instance.get_backfills(status=BulkActionStatus.REQUESTED, limit=1))
+
+    def _runs(self, cadence: str) -> list[dg.DagsterRun]:
+        report = self._definition.name
+        if cadence not in self._known_runs:
+            asset = dg.AssetKey([report, cadence])
+            self._known_runs[cadence] = unfinished_runs(self._instance, asset, job_name(report, cadence), self._now)
+        return self._known_runs[cadence]
+
+    def _in_flight(self, cadence: str, windows: Mapping[str, Window], order: Sequence[str] | None) -> set[Window]:
+        keys = keys_of_runs(self._runs(cadence), windows, order)
+        if self._backfills:
+            asset = dg.AssetKey([self._definition.name, cadence])
+            keys |= keys_of_backfills(self._instance, self._graph, asset, windows)
+        return {windows[key] for key in keys}
+
+    def _custom_windows(self) -> dict[str, Window]:
+        """The listed custom windows by their keys, in their order; what people typed and is none is left out."""
+        found = {}
+        for key in self._instance.get_dynamic_partitions(dynamic_name(self._definition.name)):
+            with suppress(CallerMistake):
+                found[key] = Window.from_key(key)
+        return found
