@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from report_pipeline.errors import CallerMistake, PermanentFailure
@@ -98,14 +98,24 @@ class State:
     asked: Mapping[str, Mapping[Window, Wanted]] = field(default_factory=dict)
 
     def in_epoch(self, epoch: str) -> "State":
-        """The same in another epoch, which holds all that the former one held when it took its place."""
+        """The same in another epoch, which holds all that the former one held when it took its place.
+
+        Its watermark may be a little earlier, and what is built then provisional again: a day is looked at anew.
+        """
         if epoch == self.epoch:
             return self
         asked = {request: _reset(windows) for request, windows in self.asked.items()}
         touched = tuple(Change(0, change.touched) for change in self.touched)
         sweep = self.sweep and Sweep(Change(0, self.sweep.change.touched), self.sweep.below)
         return replace(
-            self, epoch=epoch, version=0, touched=touched, sweep=sweep, wanted=_reset(self.wanted), asked=asked
+            self,
+            epoch=epoch,
+            version=0,
+            final=self.final - timedelta(days=1),
+            touched=touched,
+            sweep=sweep,
+            wanted=_reset(self.wanted),
+            asked=asked,
         )
 
     def to_text(self) -> str:
