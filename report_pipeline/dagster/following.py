@@ -107,10 +107,18 @@ def _mend(
         return [], _Mending()
     state = before if before.since == since else _Mending(since)
     waits = state.not_before is not None and now < state.not_before
-    if waits or rooms.archive.load_under_way(now) or _unfinished(instance):
+    if waits or _is_loading(rooms, now) or _unfinished(instance):
         return [], state
     pause = min(_FIRST_PAUSE * 2**state.asked, _LONGEST_PAUSE)
     return [dg.RunRequest(job_name=LOAD_JOB, run_key=None)], _Mending(since, state.asked + 1, now + pause)
+
+
+def _is_loading(rooms: Rooms, now: datetime) -> bool:
+    """Whether some process, maybe none of Dagster's, loads the table."""
+    from report_pipeline.events.staging import ALIVE
+
+    staging = rooms.archive.staging()
+    return staging is not None and now - (rooms.archive.last_commit(staging) or staging.claimed_at) < ALIVE
 
 
 def _since(gap: "Gap | None") -> str | None:

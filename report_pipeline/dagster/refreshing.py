@@ -66,7 +66,7 @@ def refresh_sensor(
     @dg.sensor(
         name=sensor_name(definition.name),
         jobs=jobs,
-        description="Builds the published windows again in which a late, changed or removed event falls, and the windows"
+        description="Builds the published windows again in which a late, changed or removed event falls, and those"
         f" that have become complete, at most once in {int(definition.refresh_every.total_seconds())} s.",
         minimum_interval_seconds=SENSOR_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,

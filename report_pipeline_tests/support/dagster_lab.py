@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import dagster as dg
 
 from report_pipeline.aws import Aws
 from report_pipeline.dagster.partitions import dynamic_name, job_name, range_tags
 from report_pipeline.definitions import build_defs
-from report_pipeline.events.archive import Archive
 from report_pipeline.events.schema import load_event_schema
 from report_pipeline.events.table import EventsTable
-from report_pipeline.pipeline import Pipeline, Rooms
+from report_pipeline.pipeline import Kept, Pipeline, Rooms
 from report_pipeline.reports.store import Head, ReportStore
 from report_pipeline.settings import Settings
 from report_pipeline.windows import Window
@@ -58,13 +58,25 @@ class LabPipeline(Pipeline):
     @contextmanager
     def open(self) -> Iterator[Rooms]:
         schema = load_event_schema(self.settings.defs)
-        archive = Archive(self.settings.archive_uri, schema)
-        with self.open_store() as store:
-            yield Rooms(Aws(None, None, embedded=False), schema, self.lab.table, archive, store)
+        rooms = Rooms(self.settings, self.clock, Aws(None, None, embedded=False), schema, self.lab.kept)
+        # The lab's own, on which tests change a method now and then.
+        rooms.__dict__.update(table=self.lab.table, store=self.lab.store)
+        yield rooms
 
     @contextmanager
     def open_store(self) -> Iterator[ReportStore]:
         yield self.lab.store
+
+
+class LabKept(Kept):
+    """Keeps the lab's client of DynamoDB, and one of the streams."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__()
+        self._of = {"dynamodb": client, "dynamodbstreams": boto3.client("dynamodbstreams", region_name="us-east-1")}
+
+    def client(self, aws: Aws, service: str) -> Any:
+        return self._of[service]
 
 
 @dataclass
@@ -79,6 +91,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.use(LabPipeline)
+        self.kept = LabKept(self.client)
         self.table = EventsTable(self.client, self.settings.events_table)
         self.store = ReportStore(self.client, self.settings.reports_table)
         self.write("events/defs.yaml", EVENTS_YAML)
