@@ -79,19 +79,24 @@ class Model:
     state: State | None = None
     start: State | None = None
     was_lost: bool = False
-    ends_between: bool = False
+    ends_after: str = ""
 
     # What the decision is told
 
     def building(self, span: Window) -> Iterable[Window]:
         found = [window for run in self.runs if run.outcome == "running" for window in run.windows]
-        if self.ends_between:
-            self.ends_between = False
-            self.finish(0, "done", 0)
+        self._end_a_run_after("building")
         return found
 
     def heads_overlapping(self, span: Window) -> Iterable[Head]:
-        return [head for window, head in self.heads.items() if window.start < span.end and span.start < window.end]
+        found = [head for window, head in self.heads.items() if window.start < span.end and span.start < window.end]
+        self._end_a_run_after("heads")
+        return found
+
+    def _end_a_run_after(self, look: str) -> None:
+        if self.ends_after == look:
+            self.ends_after = ""
+            self.finish(0, "done", 0)
 
     def heads_of(self, windows: Sequence[Window]) -> Mapping[Window, Head]:
         return {window: self.heads[window] for window in windows if window in self.heads}
@@ -155,8 +160,8 @@ class Model:
             self.version += 1
         before = self.state
         archive = Archive(self.epoch, self.version, self.watermark, self.changes())
-        building = {window for run in self.runs if run.outcome == "running" for window in run.windows}
         decision = decide(self.state, archive, RULES, self, self.now)
+        building = {window for run in self.runs if run.outcome == "running" for window in run.windows}
         if before is None:
             self.start = decision.state
         for request in decision.requests:
@@ -243,7 +248,7 @@ actions = st.one_of(
     st.tuples(st.just("other"), st.sampled_from(SOME)),
     st.tuples(st.just("freeze")),
     st.tuples(st.just("epoch")),
-    st.tuples(st.just("ends between")),
+    st.tuples(st.just("ends after"), st.sampled_from(["building", "heads"])),
 )  # fmt: skip
 
 
@@ -271,9 +276,9 @@ def test_whatever_happens_each_window_ends_up_with_all_that_fell_in_it_and_no_ot
                 model.frozen = not model.frozen
             case ("epoch",):
                 model.new_epoch()
-            case ("ends between",):
-                model.ends_between = True
-    model.frozen = model.ends_between = False
+            case ("ends after", str(look)):
+                model.ends_after = look
+    model.frozen, model.ends_after = False, ""
     for _ in range(60):
         while any(run.outcome == "running" for run in model.runs):
             model.finish(0, "done", 0)
