@@ -149,7 +149,7 @@ class Archive:
         for path in (epoch.scan_path, epoch.path):
             handle = delta.open_table(self.storage, path)
             if handle is not None:
-                instants.append(next(delta.commits(handle)).at)
+                instants.append(next(delta.commits(self.storage, handle)).at)
         return max(instants, default=None)
 
     def snapshot(self) -> Snapshot:

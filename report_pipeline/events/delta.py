@@ -203,29 +203,29 @@ def number_of(handle: "DeltaTable", writer: str) -> int:
     return handle.transaction_version(writer) or 0
 
 
-def commits(handle: "DeltaTable") -> "Iterator[Commit]":
+def commits(storage: Storage, handle: "DeltaTable") -> "Iterator[Commit]":
     """The commits up to the handle's version, newest first, as far back as the log reaches.
+
+    The log's files are read directly ("Delta Log Entries" in the Delta protocol): the library's `history` looks
+    through the whole log, and finds none in folders whose name has certain characters.
 
     Raises:
         PermanentFailure: the log cannot be read.
+        TransientFailure: S3 does not answer.
     """
-    from deltalake.exceptions import DeltaError
-
-    seen, ask = 0, 4
-    while True:
+    path = path_of(handle)
+    for version in range(handle.version(), -1, -1):
         try:
-            found = handle.history(ask)
-        except (DeltaError, OSError, ValueError) as error:
-            raise unreadable(path_of(handle), error) from error
-        for commit in found[seen:]:
-            yield Commit(
-                commit["version"],
-                datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=commit["timestamp"]),
-                json.loads(commit[NOTE]) if NOTE in commit else None,
-            )
-        if len(found) < ask:
+            with storage.open(f"{path}/_delta_log/{version:020d}.json") as file:
+                lines = file.read().splitlines()
+            found = next(action["commitInfo"] for line in lines if "commitInfo" in (action := json.loads(line)))
+            at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=found["timestamp"])
+            note = json.loads(found[NOTE]) if NOTE in found else None
+        except FileNotFoundError:
             return
-        seen, ask = ask, ask * 8
+        except (OSError, ValueError, KeyError, StopIteration) as error:
+            raise unreadable(path, error) from error
+        yield Commit(version, at, note)
 
 
 def vacuum(handle: "DeltaTable", hours: int) -> int:

@@ -114,7 +114,7 @@ class Epoch:
         handle = self.open().handle
         notes: list[Note] = []
         reached = handle.version() + 1
-        for commit in delta.commits(handle):
+        for commit in delta.commits(self.storage, handle):
             if commit.version <= version:
                 reached = version + 1
                 break
@@ -156,7 +156,7 @@ class OpenEpoch:
         """The version that the handle stands at."""
         from report_pipeline.events.position import Position
 
-        for commit in delta.commits(handle):
+        for commit in delta.commits(epoch.storage, handle):
             if commit.note is not None:
                 position = Position.from_note(commit.note["position"])
                 return cls(epoch, handle, handle.version(), position, commit.at, commit.note.get("progress", {}))

@@ -170,11 +170,15 @@ def read_parts(
                     wanted = groups(part, parquet.metadata)
                     if not wanted:
                         continue
-                    table = parquet.read_row_groups(wanted, columns=schema.names)
+                    table = _read_groups(parquet, wanted, schema.names)
             tables.append(table.select(schema.names).cast(schema))
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             raise _unreadable(storage, part, error) from error
     return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def _read_groups(parquet: "pq.ParquetFile", groups: "Sequence[int]", names: list[str]) -> "pa.Table":
+    return parquet.read_row_groups(groups, columns=names)
 
 
 def groups_where(name: str, wanted: Callable[[Any, int], bool]) -> "Groups":

@@ -1,5 +1,6 @@
 """What the tests of the archive share: a schema, items of events, an archive that a test loads and follows by hand."""
 
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from report_pipeline.aws import Aws
 from report_pipeline.events.archive import Archive
 from report_pipeline.events.epoch import Epoch, OpenEpoch
 from report_pipeline.events.position import Position
@@ -109,6 +111,22 @@ class Lab:
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     return Lab(Storage.local(tmp_path / "archive"))
+
+
+@pytest.fixture(scope="session")
+def bucket(embedded: Aws) -> str:
+    """A bucket of the embedded S3; use a prefix of your own."""
+    embedded.client("s3").create_bucket(Bucket="archives")
+    return "archives"
+
+
+@pytest.fixture(params=["folder", "s3"])
+def any_lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
+    """The lab in a folder, then on the embedded S3."""
+    if request.param == "folder":
+        return Lab(Storage.local(tmp_path / "archive"))
+    embedded, bucket = request.getfixturevalue("embedded"), request.getfixturevalue("bucket")
+    return Lab(Storage.of(f"s3://{bucket}/{uuid.uuid4().hex}/archive", client_of=embedded.client))
 
 
 @pytest.fixture(scope="session")
