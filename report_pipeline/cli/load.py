@@ -30,8 +30,7 @@ PLAIN_SECONDS = 5.0
     "exports",
     multiple=True,
     metavar="FOLDER|s3://…",
-    help="Load an export to S3 instead: its folder AWSDynamoDB/…, local or on S3. Several: one full export, then"
-    " the incremental ones that follow it.",
+    help="Load exports to S3 instead: from a folder or s3://bucket/prefix with one or more of them. May be repeated.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before a table that is not the embedded one is read.")
 @click.pass_context
@@ -83,11 +82,31 @@ def _interruptible(rooms: Rooms, exports: Sequence[str]) -> "LoadResult":
     try:
         with _progress() as on_progress:
             if exports:
-                return rooms.load_exports(exports, on_progress=on_progress)
+                return _load_exports(rooms, exports, on_progress)
             return rooms.load(wait_for_other=False, on_progress=on_progress)
     except (KeyboardInterrupt, SystemExit):
-        say("The load is not done. What was read is kept: `report-pipeline load` goes on with it.")
+        if exports:
+            say("The load is not done, and the archive is as it was.")
+        else:
+            say("The load is not done. What was read is kept: `report-pipeline load` goes on with it.")
         raise
+
+
+def _load_exports(rooms: Rooms, sources: Sequence[str], on_progress: "OnProgress") -> "LoadResult":
+    from report_pipeline.events.exports import load_export, places
+    from report_pipeline.events.follow import Follower
+
+    retention = rooms.settings.archive_retention_days
+    return load_export(
+        rooms.archive,
+        rooms.table,
+        places(sources, lambda: rooms.kept.client(rooms.aws, "s3")),
+        follower=Follower(rooms.archive, rooms.stream, rooms.rows, clock=rooms.clock, retention_days=retention),
+        rows=rooms.rows,
+        retention_days=retention,
+        clock=rooms.clock,
+        on_progress=on_progress,
+    )
 
 
 @contextmanager

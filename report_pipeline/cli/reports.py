@@ -55,6 +55,8 @@ def build(report: str, asked: Asked, reload: bool) -> None:
             "partition": named.partition,
             "window": named.window.to_dict(),
             "revision": head.revision,
+            "state": head.state,
+            "watermark": head.watermark,
             "changed": head.run_id == run_id,
             "rows": head.rows,
             "events_read": head.events_read,
@@ -97,7 +99,7 @@ def show(report: str, asked: Asked, form: str, output: Path | None) -> None:
 
 @click.command("list")
 def list_reports() -> None:
-    """List the reports: their cadences, and which windows are published."""
+    """List the reports: their cadences, which windows are published, and how many of these are provisional."""
     settings = load_settings()
     reports = load_reports(settings.defs)
     with Pipeline(settings).open_store() as store:
@@ -191,7 +193,6 @@ def _describe_broken(broken: Broken) -> dict[str, Any]:
 
 
 def _describe_report(definition: ReportDefinition, heads: "list[Head]") -> dict[str, Any]:
-    windows = [head.window for head in heads]
     return {
         "name": definition.name,
         "description": definition.description,
@@ -203,18 +204,22 @@ def _describe_report(definition: ReportDefinition, heads: "list[Head]") -> dict[
                 "every": cadence.unit,
                 "zone": cadence.zone,
                 "start": cadence.start,
-                **_published([window for window in windows if cadence.matches(window)]),
+                **_published([head for head in heads if cadence.matches(head.window)]),
             }
             for cadence in definition.all_cadences()
         ],
         "schedules": [spec.name for spec in definition.schedules],
-        **_published(windows),
+        **_published(heads),
     }
 
 
-def _published(windows: list[Window]) -> dict[str, Any]:
-    latest = max(windows, key=lambda window: (window.end, window.start), default=None)
-    return {"published": len(windows), "latest": latest.to_dict() if latest else None}
+def _published(heads: "list[Head]") -> dict[str, Any]:
+    latest = max(heads, key=lambda head: (head.window.end, head.window.start), default=None)
+    return {
+        "published": len(heads),
+        "provisional": sum(not head.final for head in heads),
+        "latest": {**latest.window.to_dict(), "revision": latest.revision, "state": latest.state} if latest else None,
+    }
 
 
 def _days_ahead(cron: str) -> int:
