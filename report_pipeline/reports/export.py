@@ -52,7 +52,7 @@ def _table(published: "PublishedReport") -> str:
     lines = [
         f"{head.report}: {head.window.describe()}",
         f"{_count(head.rows, 'row')} from {_count(head.events_read, 'event')}{_quarantine(head)};"
-        f" revision {head.revision}, built {format_instant(head.built_at)}",
+        f" revision {head.revision}, {_state(head)}, built {format_instant(head.built_at)}",
         "",
         _line(names, widths, numeric),
         _line(["-" * width for width in widths], widths, numeric),
@@ -63,6 +63,10 @@ def _table(published: "PublishedReport") -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _state(head: "Head") -> str:
+    return head.state if head.final else f"{head.state} as of {format_instant(head.watermark)}"
 
 
 def _quarantine(head: "Head") -> str:
@@ -138,6 +142,9 @@ def _json_document(published: "PublishedReport") -> str:
         "report": head.report,
         "window": head.window.to_dict(),
         "revision": head.revision,
+        "state": head.state,
+        "watermark": format_instant(head.watermark),
+        "archive": head.archive,
         "definition_version": head.definition_version,
         "built_at": format_instant(head.built_at),
         "run_id": head.run_id,
@@ -178,6 +185,9 @@ def _parquet(published: "PublishedReport") -> bytes:
         "window": head.window.key,
         "zone": head.window.zone,
         "revision": str(head.revision),
+        "state": head.state,
+        "watermark": format_instant(head.watermark),
+        "archive": head.archive or "",
         "definition_version": head.definition_version,
         "built_at": format_instant(head.built_at),
         "run_id": head.run_id,

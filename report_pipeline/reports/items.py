@@ -186,10 +186,14 @@ def _nullable(encode: Callable[[Any], Attribute]) -> Callable[[Any], Attribute]:
 
 
 def _number(value: Decimal) -> str:
-    """The one shortest way to write a number: no trailing zeros, an exponent only where it saves many."""
+    """The one shortest way to write a number: no trailing zeros, an exponent only where it saves many.
+
+    boto3's own reader refuses more than 38 digits, also where they are zeros at the end.
+    """
     value = value.normalize(_EXACT)
-    exponent = value.as_tuple().exponent
-    return format(value, "f") if isinstance(exponent, int) and -40 < exponent < 40 else str(value)
+    _, digits, exponent = value.as_tuple()
+    is_short = isinstance(exponent, int) and exponent > -40 and len(digits) + exponent <= 38
+    return format(value, "f") if is_short else str(value)
 
 
 def _decoder(arrow: "pa.DataType") -> Callable[[Attribute], Any]:

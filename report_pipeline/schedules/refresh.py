@@ -211,7 +211,7 @@ def _verdict(
 ) -> Literal["ask", "wait", "drop"]:
     """What to do about a wish, now that the window's head is known."""
     if head is None:
-        return "ask" if wish.first else "drop"
+        return "drop" if not wish.first else "ask" if window.end <= archive.complete else "wait"
     if wish.version is not None and not archive.is_in(head, wish.version):
         return "ask"
     if wish.final and not head.final:

@@ -52,9 +52,15 @@ def test_json_has_the_window_and_every_value(publish: Callable[..., PublishedRep
     text = render(publish(rows, events_read=5, rejected=1), "json")
     document = json.loads(text, parse_float=Decimal)
     assert document["window"] == TOKYO.to_dict()
-    assert {name: document[name] for name in ("report", "revision", "events_read", "rejected", "undated")} == {
+    assert {name: value for name, value in document.items() if name not in ("window", "digest", "rows")} == {
         "report": "some_report",
         "revision": 1,
+        "state": "final",
+        "watermark": "2019-06-22T12:00:00Z",
+        "archive": "e1/7",
+        "definition_version": "1",
+        "built_at": "2019-06-22T12:00:00Z",
+        "run_id": "run-1",
         "events_read": 5,
         "rejected": 1,
         "undated": 0,
@@ -118,13 +124,20 @@ def test_the_table_is_aligned_also_for_wide_characters(publish: Callable[..., Pu
     assert text.splitlines() == [
         "some_report: 2019-06-22 00:00 to 2019-06-25 00:00 (+09:00, Asia/Tokyo)",
         "2 rows from 5 events (1 quarantined, 2 in the table without a usable time);"
-        " revision 1, built 2019-06-22T12:00:00Z",
+        " revision 1, final, built 2019-06-22T12:00:00Z",
         "",
         "visitor   n",
         "-------  --",
         "é日本    10",
         "         -5",
     ]
+
+
+def test_the_table_says_up_to_when_a_provisional_report_has_all_events(
+    publish: Callable[..., PublishedReport], rows: pa.Table
+) -> None:
+    published = publish(rows.select(["uuid", "visitor"]), final=False, watermark=datetime(2019, 6, 23, tzinfo=UTC))
+    assert "revision 1, provisional as of 2019-06-23T00:00:00Z, built 2019-06-22" in str(render(published, "table"))
 
 
 def test_long_texts_are_cut_in_the_table_alone(publish: Callable[..., PublishedReport]) -> None:
@@ -150,7 +163,9 @@ def test_parquet_has_the_types_and_what_the_head_says(publish: Callable[..., Pub
     assert table.replace_schema_metadata().equals(rows)
     assert table.schema.metadata[b"window"] == TOKYO.key.encode()
     assert table.schema.metadata[b"report"] == b"some_report"
-    assert {b"events_read", b"rejected", b"undated", b"revision", b"digest"} <= set(table.schema.metadata)
+    assert {b"events_read", b"rejected", b"undated", b"revision", b"digest", b"state", b"watermark"} <= set(
+        table.schema.metadata
+    )
 
 
 def test_an_unknown_format_is_a_callers_mistake(publish: Callable[..., PublishedReport], rows: pa.Table) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import boto3.dynamodb.types
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from report_pipeline.errors import PermanentFailure
@@ -75,6 +75,8 @@ def test_rows_come_back_exactly_as_they_went(table: pa.Table) -> None:
 
 
 @given(tables())
+@example(pa.table({"key": ["k0"], "a": [1e38]}))
+@example(pa.table({"key": ["k0"], "a": [9.87e38]}))
 def test_boto3s_own_reader_understands_every_attribute(table: pa.Table) -> None:
     deserializer = boto3.dynamodb.types.TypeDeserializer()
     for row, expected in zip(encode_rows(table, ["key"]), table.to_pylist(), strict=True):
