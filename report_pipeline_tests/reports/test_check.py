@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from report_pipeline.errors import CallerMistake
+from report_pipeline.reports.attributes import ReportAttributes
 from report_pipeline.reports.check import check, check_folder
-from report_pipeline.reports.definition import Broken, ReportAttributes, ReportDefinition, load_report, load_reports
+from report_pipeline.reports.definition import Broken, ReportDefinition, load_report, load_reports
 from report_pipeline.settings import PACKAGE
 from report_pipeline.windows import Unit, parse_duration
 

@@ -69,7 +69,7 @@ def test_the_program_in_the_documentation_reads_a_report(
 
 
 def test_every_field_of_the_yaml_and_every_attribute_of_a_head_is_documented() -> None:
-    from report_pipeline.reports.definition import ReportAttributes
+    from report_pipeline.reports.attributes import ReportAttributes
     from report_pipeline.reports.heads import Head
 
     for name in ReportAttributes.model_fields:
