@@ -7,8 +7,8 @@ where another change came in between; then it looks again. So each change here i
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -36,17 +36,27 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Changed:
+    """What an epoch differs in from the one whose place it took: `days` (UTC), as of `version` of its events table."""
+
+    instead_of: str
+    version: int
+    days: Sequence[date]
+
+
+@dataclass(frozen=True)
 class Current:
     """The epoch that readers and followers use.
 
     `digest` stands for the schema that it was loaded for. An event that was written before `loaded_at` (UTC) is
-    in. `floor` is the first day (UTC) that it holds; None where it holds all.
+    in. `floor` is the first day (UTC) that it holds; None where it holds all. `changed` is None for the first.
     """
 
     epoch: str
     digest: str
     loaded_at: datetime
     floor: date | None = None
+    changed: Changed | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,15 @@ class Index:
 
         return mine if self._rewrite(change, create=True) else None
 
-    def switch(self, staging: Staging, now: datetime, *, loaded_at: datetime, floor: date | None = None) -> bool:
+    def switch(
+        self,
+        staging: Staging,
+        now: datetime,
+        *,
+        loaded_at: datetime,
+        floor: date | None = None,
+        changed: Changed | None = None,
+    ) -> bool:
         """Make the epoch of a finished load the one that is used, and retire the one before.
 
         Args:
@@ -129,6 +147,7 @@ class Index:
             now: the present instant (UTC).
             loaded_at: every event written before is in it (UTC).
             floor: the first day that it holds; None where it holds all.
+            changed: what it differs in from the one before.
 
         Returns:
             Whether it was switched. False: the load is not under way any more; another process has taken it over.
@@ -140,7 +159,7 @@ class Index:
             retired = dict(entries.retired)
             if entries.current is not None:
                 retired[entries.current.epoch] = now
-            current = Current(staging.epoch, staging.digest, loaded_at, floor)
+            current = Current(staging.epoch, staging.digest, loaded_at, floor, changed)
             return replace(entries, current=current, staging=None, retired=retired)
 
         return self._rewrite(change)
@@ -272,7 +291,13 @@ def _of(kind: str, found: Mapping[tuple[str, str], dict[str, Any]]) -> list[tupl
 
 def _current(value: Mapping[str, Any]) -> Current:
     floor = value["floor"] and date.fromisoformat(value["floor"])
-    return Current(value["epoch"], value["digest"], _instant(value["loaded_at"]), floor)
+    return Current(value["epoch"], value["digest"], _instant(value["loaded_at"]), floor, _changed(value["changed"]))
+
+
+def _changed(value: Mapping[str, Any] | None) -> Changed | None:
+    if value is None:
+        return None
+    return Changed(value["instead_of"], value["version"], [date.fromisoformat(day) for day in value["days"]])
 
 
 def _staging(value: Mapping[str, Any]) -> Staging:
@@ -285,7 +310,7 @@ def _table(entries: Entries) -> "pa.Table":
 
     rows: list[tuple[str, str, dict[str, Any]]] = []
     if current := entries.current:
-        rows.append(("current", "", vars(current)))
+        rows.append(("current", "", asdict(current)))
     if staging := entries.staging:
         rows.append(("staging", "", vars(staging)))
     rows += [("mark", day.isoformat(), {"at": at}) for day, at in sorted(entries.marks.items())]
