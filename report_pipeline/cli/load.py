@@ -148,7 +148,6 @@ def _time(seconds: float) -> str:
 
 
 def _summary(result: "LoadResult") -> dict[str, Any]:
-    days = [day for day in result.days if day is not None]
     return {
         "epoch": result.epoch,
         "items_read": result.items_read,
@@ -158,9 +157,9 @@ def _summary(result: "LoadResult") -> dict[str, Any]:
         "older_than_retention": result.older,
         "kept_of_expired": result.carried,
         "reasons": dict(result.reasons.most_common()),
-        "days": len(days),
-        "first": min(days, default=None),
-        "last": max(days, default=None),
+        "days": len(result.days),
+        "first": min(result.days, default=None),
+        "last": max(result.days, default=None),
         "changed_days": result.changed_days,
         "read_units": result.read_units,
         "seconds": round(result.seconds, 3),

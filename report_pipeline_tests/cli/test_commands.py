@@ -113,10 +113,13 @@ def test_build_then_show_then_build_again(filled: Any, run: Run) -> None:
     built = run("build", "visitor_report", *DAY)
     assert built.code == 0, built.err
     result = json.loads(built.out)
-    assert {name: result[name] for name in ("report", "cadence", "revision", "changed", "rows", "events_read")} == {
+    assert {
+        name: result[name] for name in ("report", "cadence", "revision", "state", "changed", "rows", "events_read")
+    } == {
         "report": "visitor_report",
         "cadence": "custom",
         "revision": 1,
+        "state": "final",
         "changed": True,
         "rows": 2,
         "events_read": 3,
@@ -184,7 +187,9 @@ def test_list_shows_reports_cadences_and_what_is_published(filled: Any, run: Run
     assert sorted(listed) == ["event_report", "visitor_report"]
     assert listed["visitor_report"]["published"] == 0
     assert listed["event_report"]["published"] == 1
-    assert listed["event_report"]["latest"]["start"] == "2019-06-21T15:00:00Z"
+    latest = listed["event_report"]["latest"]
+    assert (latest["start"], latest["revision"], latest["state"]) == ("2019-06-21T15:00:00Z", 1, "final")
+    assert listed["event_report"]["provisional"] == 0
     cadences = {cadence["name"]: cadence for cadence in listed["event_report"]["cadences"]}
     assert (cadences["tokyo_daily"]["published"], cadences["daily"]["published"]) == (1, 0)
 

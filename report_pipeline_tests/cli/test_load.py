@@ -1,17 +1,22 @@
 """`load`: what it costs is said first, a table of one's own is asked about, and how far it is can be seen."""
 
+import importlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from report_pipeline.events.load import LoadProgress
+from report_pipeline.events.load import LoadProgress, LoadResult
+from report_pipeline.events.snapshot import DayCounts
 from report_pipeline.pipeline import Rooms
 from report_pipeline_tests.cli.conftest import Run
+
+# The package has the command under the module's name.
+MODULE = importlib.import_module("report_pipeline.cli.load")
 
 EVENTS = [
     {"request_id": "r1", "created": "2019-06-22T12:00:00Z", "visitor": "ann"},
@@ -41,7 +46,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def at_a_terminal(answer: str) -> None:
         typed.append(answer)
-        monkeypatch.setattr("report_pipeline.cli.load._at_a_terminal", lambda: True)
+        monkeypatch.setattr(MODULE, "_at_a_terminal", lambda: True)
         monkeypatch.setattr("click.confirm", ask)
 
     return at_a_terminal
@@ -100,7 +105,7 @@ def test_at_a_terminal_it_asks_before_a_table_of_ones_own_is_read(
 
 
 def test_yes_is_an_answer_beforehand(filled: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("report_pipeline.cli.load._at_a_terminal", lambda: True)
+    monkeypatch.setattr(MODULE, "_at_a_terminal", lambda: True)
     monkeypatch.setattr("click.confirm", lambda *_, **__: pytest.fail("it asked"))
     assert run("load", "--yes").code == 0
 
@@ -141,14 +146,16 @@ def test_progress_is_a_line_now_and_then_where_stderr_is_no_terminal(
     ]
 
 
-RESULT = SimpleNamespace(
+RESULT = LoadResult(
     epoch="e",
     items_read=1,
     events=1,
     rejected=0,
     undated=0,
-    reasons=SimpleNamespace(most_common=list),
-    days={date(2019, 6, 22): None},
+    older=0,
+    carried=0,
+    reasons=Counter(),
+    days={date(2019, 6, 22): DayCounts(1, 0)},
     changed_days=[],
     read_units=1.0,
     seconds=1.0,

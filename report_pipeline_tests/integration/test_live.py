@@ -1,7 +1,7 @@
 """Live traffic by the command line alone: what `simulate` writes is what `follow` and `load` bring into the archive."""
 
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +18,9 @@ TRAFFIC = (
 
 
 @pytest.fixture
-def home(tmp_path: Any) -> Iterator[Home]:
+def served(tmp_path: Path) -> Iterator[Home]:
     """A home whose embedded DynamoDB runs all the time, with both tables."""
-    home = Home.make(tmp_path)
+    home = Home.make(tmp_path / "served")
     with connect(load_settings(home=home.folder, embedded=True)):
         home.json("init")
         yield home
@@ -32,24 +32,24 @@ def held(home: Home) -> tuple[int, int]:
     return archive["events"], archive["rejected"] + archive["undated"]
 
 
-def test_what_is_written_is_followed_and_a_load_finds_the_same(home: Home) -> None:
-    assert home.json("load")["events"] == 0
-    written = home.json(*TRAFFIC)
-    found = home.json("follow", "--for", "3s")
+def test_what_is_written_is_followed_and_a_load_finds_the_same(served: Home) -> None:
+    assert served.json("load")["events"] == 0
+    written = served.json(*TRAFFIC)
+    found = served.json("follow", "--for", "3s")
     # A put that changes nothing is no record; so are some of the duplicates.
     assert written["written"] - written["duplicates"] <= found["records"] <= written["written"]
     assert (found["gap"], found["lag_events_about"], found["failures"]) == (None, 0, 0)
     good = written["new"] + written["late"] - written["removed"]
-    assert held(home) == (good, written["bad"])
+    assert held(served) == (good, written["bad"])
 
-    again = home.json("load", "--reload")
+    again = served.json("load", "--reload")
     assert (again["events"], again["rejected"] + again["undated"]) == (good, written["bad"])
     assert again["changed_days"] == [], "the stream had told it all"
-    assert home.json("load")["loaded"] is False
+    assert served.json("load")["loaded"] is False
 
 
-def test_a_clean_stop_of_the_embedded_database_is_a_gap_that_a_load_mends(tmp_path: Any) -> None:
-    home = Home.make(tmp_path)
+def test_a_clean_stop_of_the_embedded_database_is_a_gap_that_a_load_mends(tmp_path: Path) -> None:
+    home = Home.make(tmp_path / "stopped")
     home.json("init")
     home.json("load")
     home.json(*TRAFFIC)
