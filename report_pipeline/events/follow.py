@@ -271,15 +271,14 @@ class Follower:
         changes = self._changes(opened, walk.position)
         passed: set[str] = set()
         missing: set[str] = set()
-        while walk.position.stream is not None and self._info is not None:
-            self._look(walk)
+        while walk.position.stream is not None and (info := self._look(walk)) is not None:
             ready = [name for name in rules.readable(walk.position, walk.listed) if name not in passed]
             if not ready or (passed and not budget.left(self._clock())):
                 break
             passed.update(ready)
             walk.position, starts = self._starts(walk, ready)
             changes.era = walk.position.era
-            reads = self._reader.read(self._info.arn, starts, budget, until)
+            reads = self._reader.read(info.arn, starts, budget, until)
             gone = {name for name, read in reads.items() if read.missing} - missing
             passed -= gone | {name for name, read in reads.items() if read.trimmed}
             missing |= gone
@@ -328,23 +327,26 @@ class Follower:
             self._looked_at = None
         return rules.on_stream(position, self._info, now)
 
-    def _look(self, walk: _Walk) -> None:
-        """List the shards, if that is due, and drop from the position those that are gone."""
+    def _look(self, walk: _Walk) -> StreamInfo | None:
+        """List the shards, if that is due, and drop from the position those that are gone. None: so is the stream."""
         now = self._clock()
         if self._info is None:
-            return
-        if self._looked_at is None:
+            return None
+        # Another follower may have begun shards that came after the list was made.
+        known = walk.listed or walk.position.shards.keys() <= self._listed.keys()
+        if self._looked_at is None or not known:
             try:
                 found = self.stream.shards(self._info.arn)
             except NoSuchShard:
                 # The stream went between two calls; the next step sees which there is then.
-                self._info, found = None, []
+                self._info = None
+                return None
             self._listed = {shard.id: shard for shard in found}
-            self._looked_at = now if self._info is not None else None
+            self._looked_at = now
+            walk.position = rules.without_vanished(walk.position, self._listed, now)
         walk.listed = self._listed
-        if self._info is not None:
-            walk.position = rules.without_vanished(walk.position, walk.listed, now)
         walk.waiting = rules.without_successors(walk.position, walk.listed, now)
+        return self._info
 
     def _changes(self, opened: OpenEpoch, position: Position) -> Changes:
         floor = None

@@ -40,19 +40,14 @@ def on_stream(position: Position, info: StreamInfo | None, now: datetime) -> Pos
 
 
 def without_vanished(position: Position, listed: Mapping[str, Shard], now: datetime) -> Position:
-    """The position without the shards that the stream has no more; one that was not read to its end may be a gap.
+    """The position without the shards that a list made `now` has no more; one that was not read to its end is a gap.
 
-    Nothing is lost where the shard was read within the time that records are kept: what came later would still be
-    there.
+    A shard is listed for as long as a record of it is kept, and longer.
     """
     left = {name: shard for name, shard in position.shards.items() if name in listed}
-    lost = [
-        name
-        for name, shard in position.shards.items()
-        if name not in listed and not shard.done and now - known(position, shard) > KEPT
-    ]
-    if lost and position.gap is None:
-        position = position.with_gap(f"records of shard {min(lost)} were trimmed before they were read", now)
+    lost = [name for name, shard in position.shards.items() if name not in listed and not shard.done]
+    if lost:
+        position = position.with_gap(f"shard {min(lost)} is gone and was not read to its end", now)
     return replace(position, shards=left)
 
 
