@@ -9,7 +9,7 @@ from typing import Any
 import boto3.dynamodb.types
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from report_pipeline.errors import PermanentFailure
@@ -67,6 +67,7 @@ def tables(draw: st.DrawFn) -> pa.Table:
     return pa.table({"key": [f"k{number}" for number in range(count)], **columns})
 
 
+@settings(deadline=None)
 @given(tables())
 def test_rows_come_back_exactly_as_they_went(table: pa.Table) -> None:
     encoded = list(encode_rows(table, ["key"]))
@@ -74,6 +75,7 @@ def test_rows_come_back_exactly_as_they_went(table: pa.Table) -> None:
     assert decode_rows(items, table.schema).equals(table)
 
 
+@settings(deadline=None)
 @given(tables())
 @example(pa.table({"key": ["k0"], "a": [1e38]}))
 @example(pa.table({"key": ["k0"], "a": [9.87e38]}))
@@ -89,6 +91,7 @@ def test_boto3s_own_reader_understands_every_attribute(table: pa.Table) -> None:
 NUMBERS = [word for word in sorted(SIMPLE) if is_number(word)]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(NUMBERS).flatmap(lambda word: st.tuples(st.just(word), st.lists(SIMPLE[word], max_size=5))))
 def test_a_number_may_come_back_in_another_form(drawn: tuple[str, list[Any]]) -> None:
     """DynamoDB answers numbers in a form of its own, without the zeros and exponents that were sent."""
@@ -138,6 +141,7 @@ def test_a_long_key_is_replaced_by_its_digest_so_that_it_fits_a_sort_key() -> No
     assert first != second
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.none() | TEXT, st.none() | TEXT), unique=True, min_size=2, max_size=2))
 def test_different_keys_have_different_texts(pairs: list[tuple[str | None, str | None]]) -> None:
     rows = [{"a": a, "b": b} for a, b in pairs]
