@@ -37,6 +37,7 @@ MOST_KEY_BYTES = 2048
 _MOST_LEVELS = 32
 _MOST_DIGITS = 38
 _NUMBER = re.compile(r"-?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 _WIDE = Context(prec=100_000, Emin=-999_999, Emax=999_999, traps=[])
 
 
@@ -120,7 +121,7 @@ def _json(kind: str, content: Any, level: int = 1) -> str:
     if level > 2 * _MOST_LEVELS:
         raise UnstorableError("is nested too deeply")
     if kind == "S":
-        return json.dumps(utf8(content), ensure_ascii=False)
+        return _quoted(utf8(content))
     if kind == "N":
         return number_text(number(content))
     if kind == "B":

@@ -198,7 +198,7 @@ class EventSchema(_Model):
                     value = item.get(attribute)
                     row[name] = None if value is None or value == _NULL else read(value)
                 extra = {}
-                for attribute in sorted(item.keys() - self._declared):
+                for attribute in sorted(item.keys() - self.declared):
                     extra[utf8(attribute)] = as_text(item[attribute])
                 row[ATTRIBUTES] = extra
             except ValueError as error:
@@ -213,11 +213,12 @@ class EventSchema(_Model):
         text = partial(_read, kind="S", then=utf8)
         return [
             (VISITOR, self.visitor, text),
-            *((name, column.attribute or name, _READERS[column.type]) for name, column in self.columns.items()),
+            *((name, column.attribute or name, READERS[column.type]) for name, column in self.columns.items()),
         ]
 
     @cached_property
-    def _declared(self) -> frozenset[str]:
+    def declared(self) -> frozenset[str]:
+        """The attributes that columns are read from; all others are kept in `attributes`."""
         return frozenset({KEY, self.time.attribute, *(attribute for _, attribute, _ in self._readers)})
 
 
@@ -268,13 +269,14 @@ def _boolean(content: Any) -> bool:
     return content
 
 
-_READERS: dict[ColumnType, Callable[[AttributeValue], Any]] = {
+READERS: dict[ColumnType, Callable[[AttributeValue], Any]] = {
     ColumnType.STRING: partial(_read, kind="S", then=utf8),
     ColumnType.INTEGER: partial(_read, kind="N", then=_integer),
     ColumnType.NUMBER: partial(_read, kind="N", then=_decimal),
     ColumnType.BOOLEAN: partial(_read, kind="BOOL", then=_boolean),
     ColumnType.TIMESTAMP: lambda value: parse_time(value, TimeFormat.ISO8601).astimezone(UTC),
 }
+"""What reads a value of a column of each type; raises ValueError where it is none."""
 
 
 class _ComponentFile(_Model):
