@@ -1,235 +1,242 @@
-"""Load days of the events table into the archive: one scan of the table, whatever the number of days.
+"""Load the events table into the archive: one scan, however large the table, into a new epoch.
 
-Items become Arrow batches as they come, so that what is held of the wanted days is a fraction of what
-Python objects would take.
+The stream's position is taken before the scan begins, so what is written meanwhile is found in the stream
+afterwards; readers and followers go on with the epoch before until the new one is complete. A load whose process
+dies is gone on with by whoever loads next, from the last page that was committed.
 """
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from report_pipeline.errors import TransientFailure
-from report_pipeline.events import quarantine
-from report_pipeline.events.archive import Archive, DayLoad, Found
-from report_pipeline.events.items import KEY
-from report_pipeline.events.schema import ATTRIBUTES, EVENT_TIME, EventSchema, Rejected
-from report_pipeline.events.table import EventsTable, ScanProgress
+from report_pipeline import points
+from report_pipeline.errors import PipelineError, TransientFailure
+from report_pipeline.events.claims import Claimed, Finished, claim
+from report_pipeline.events.intake import Intake
+from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
+from report_pipeline.events.staged import StagedEpoch, result_of
+from report_pipeline.events.staging import Heart, Journal, OtherLoadUnderWay
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from report_pipeline.events.archive import Archive
+    from report_pipeline.events.follow import Follower
+    from report_pipeline.events.rows import RowMaker
+    from report_pipeline.events.table import EventsTable
+    from report_pipeline.events.wire import Wire
 
-    from report_pipeline.windows import Window
+__all__ = ["LoadProgress", "LoadResult", "OtherLoadUnderWay", "load"]
 
-ROWS_A_BATCH = 20_000
+MOST_BEGINNINGS = 3
+"""How often a load begins anew, because the stream has a gap since it began."""
 
-MOST_LOADS = 3
-"""How often days are loaded when they are marked stale again and again while that goes on."""
+FOLLOW_EVERY = timedelta(minutes=10)
+"""How often a long scan is interrupted to follow the stream, which forgets after a day."""
+
+KEPT = timedelta(hours=23)
+"""A load that was left for longer begins anew: the stream may have forgotten what was written since."""
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class LoadResult:
-    """What a load did.
-
-    `days` are the days that are loaded now, in order; a day that was marked stale meanwhile is not. `items_read`
-    counts all items of the table, `rejected` the quarantined events with a time in the days, `undated` those of
-    the whole table without a usable time, `reasons` why, over both. `seconds` is how long it took.
-    """
-
-    days: dict[date, DayLoad]
-    items_read: int
-    rejected: int
-    undated: int
-    reasons: Counter[str]
-    seconds: float
-    read_units: float
-
-    @property
-    def events(self) -> int:
-        """How many events the loaded days hold."""
-        return sum(load.events for load in self.days.values())
-
-    def then(self, later: "LoadResult") -> "LoadResult":
-        """This load and one after it as one result: costs add up, what the later one saw counts."""
-        return LoadResult(
-            dict(sorted((self.days | later.days).items())),
-            self.items_read + later.items_read,
-            later.rejected,
-            later.undated,
-            later.reasons,
-            self.seconds + later.seconds,
-            self.read_units + later.read_units,
-        )
+class BeginAgain(Exception):
+    """The stream does not tell everything any more since the load began; the message says why."""
 
 
-@dataclass
-class _Sorter:
-    """Takes items, and keeps the events and rejected events of the wanted days."""
-
-    schema: EventSchema
-    days: frozenset[date]
-    loaded_at: datetime
-    items: int = 0
-    undated: int = 0
-    rejected: Counter[date] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        self._arrow = self.schema.arrow_schema()
-        self._events: list[dict[str, Any]] = []
-        self._event_batches: list[pa.RecordBatch] = []
-        self._bad: list[dict[str, Any]] = []
-        self._bad_batches: list[pa.RecordBatch] = []
-
-    def take(self, items: Sequence[Mapping[str, Any]]) -> None:
-        self.items += len(items)
-        for item in items:
-            row = self.schema.decode(item)
-            if isinstance(row, Rejected):
-                self._reject(item, row)
-            elif row[EVENT_TIME].date() in self.days:
-                self._events.append(row)
-        if len(self._events) >= ROWS_A_BATCH:
-            self._flush_events()
-        if len(self._bad) >= ROWS_A_BATCH:
-            self._flush_bad()
-
-    def _reject(self, item: Mapping[str, Any], why: Rejected) -> None:
-        day = quarantine.utc_day(why.event_time)
-        if day is None:
-            self.undated += 1
-        elif day in self.days:
-            self.rejected[day] += 1
-        else:
-            return
-        self.reasons[why.reason] += 1
-        self._bad.append(quarantine.row(item, why, self.loaded_at))
-
-    def _flush_events(self) -> None:
-        import pyarrow as pa
-
-        rows, self._events = self._events, []
-        for row in rows:
-            row[ATTRIBUTES] = list(row[ATTRIBUTES].items())
-        columns = [pa.array([row[name] for row in rows], type_) for name, type_ in _names_and_types(self._arrow)]
-        self._event_batches.append(pa.RecordBatch.from_arrays(columns, schema=self._arrow))
-
-    def _flush_bad(self) -> None:
-        rows, self._bad = self._bad, []
-        self._bad_batches.append(quarantine.rows(rows))
-
-    def found(self) -> Found:
-        """Everything that was kept, the events by time, then id, with their UTC day."""
-        import pyarrow as pa
-
-        self._flush_events()
-        self._flush_bad()
-        events = pa.Table.from_batches(self._event_batches, self._arrow)
-        events = events.sort_by([(EVENT_TIME, "ascending"), (KEY, "ascending")])
-        return Found(
-            loaded_at=self.loaded_at,
-            days=sorted(self.days),
-            events=events.append_column(pa.field("day", pa.date32()), events[EVENT_TIME].cast(pa.date32())),
-            rejected=self.rejected,
-            quarantine=pa.Table.from_batches(self._bad_batches, quarantine.schema()),
-        )
-
-
-def _names_and_types(schema: "pa.Schema") -> "list[tuple[str, pa.DataType]]":
-    return [(column.name, column.type) for column in schema]
-
-
-def load_days(
-    archive: Archive,
-    table: EventsTable,
-    days: Sequence[date],
+def load(
+    archive: "Archive",
+    table: "EventsTable",
     *,
+    wire: "Wire",
+    follower: "Follower",
+    rows: "RowMaker",
     segments: int,
+    consistent: bool,
+    max_read_units: float | None,
+    retention_days: int | None,
     clock: Callable[[], datetime],
-    on_progress: Callable[[ScanProgress], None] | None = None,
+    on_progress: Callable[[LoadProgress], None] | None = None,
+    wait_for_other: bool = True,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> LoadResult:
-    """Read the table once and replace `days` in the archive by what is in it.
+    """Read the whole table into a new epoch, and have readers use it.
 
     Args:
         archive: the archive, which need not exist yet.
         table: the events table.
-        days: UTC days, in any order; at least one.
-        segments: parallel segments of the scan.
-        clock: gives the present instant (aware); asked once, right before the scan.
-        on_progress: told after each page.
+        wire: reads its pages.
+        follower: follows its stream; nobody else's.
+        rows: makes the archive's rows.
+        segments: parallel segments of the scan; one that is gone on with keeps those it began with.
+        consistent: whether every write that was answered before the scan began is in it for certain, for twice the
+            read units. With a stream what is missed is found there.
+        max_read_units: read capacity units a second that the scan may use; None for no limit.
+        retention_days: how many days of event time before today (UTC) are kept; None for all.
+        clock: gives the present instant (aware).
+        on_progress: told after each page, and each further step.
+        wait_for_other: if another process loads the table, wait for it and say what it did.
+        sleep: takes seconds.
 
     Raises:
-        PermanentFailure: the table is missing or has another key (nothing was written then), there is no
-            access, or the archive cannot be written.
-        TransientFailure: the endpoint is down or throttles beyond patience, or the archive was set up for
-            another schema meanwhile.
+        OtherLoadUnderWay: another process loads the table and is not waited for, stands still, or has taken over.
+        PermanentFailure: no such table, another key, no access; or the archive cannot be written.
+        TransientFailure: the service throttles beyond patience or is down, or the stream has a new gap each time.
     """
-    if not days:
-        raise ValueError("a load needs at least one day")
     table.check()
-    began = time.monotonic()
-    opened = archive.begin()
-    sorter = _Sorter(archive.schema, frozenset(days), clock().astimezone(UTC))
-    units = 0.0
-
-    def progress(so_far: ScanProgress) -> None:
-        nonlocal units
-        units = so_far.read_units
-        if on_progress:
-            on_progress(so_far)
-
-    # Closed here, not when the garbage is collected: its threads end before an error goes further.
-    with closing(table.scan(segments, progress)) as pages:
-        for page in pages:
-            sorter.take(page)
-    loaded = opened.finish(sorter.found())
-    return LoadResult(
-        days=loaded,
-        items_read=sorter.items,
-        rejected=sorter.rejected.total(),
-        undated=sorter.undated,
-        reasons=sorter.reasons,
-        seconds=time.monotonic() - began,
-        read_units=units,
+    why = ""
+    for _ in range(MOST_BEGINNINGS):
+        floor = first_day(clock(), retention_days)
+        found = claim(archive, source="scan", floor=floor, clock=clock, wait=wait_for_other, sleep=sleep)
+        if isinstance(found, Finished):
+            return _others(archive, found)
+        points.reached("load.claimed")
+        one = _Load(archive, table, found, follower, clock, on_progress)
+        try:
+            return one.run(wire, rows, segments, consistent, max_read_units)
+        except BeginAgain as again:
+            why = str(again)
+            logger.warning("The load of table %s begins anew: %s", table.name, why)
+            archive.index.abandon(found.staging, clock())
+    raise TransientFailure(
+        f"Table {table.name!r} was read {MOST_BEGINNINGS} times, and each time its stream did not tell what was "
+        f"written meanwhile ({why}). Try again when the stream is left alone."
     )
 
 
-def ensure_loaded(
-    archive: Archive,
-    table: EventsTable,
-    windows: Sequence["Window"],
-    *,
-    segments: int,
-    clock: Callable[[], datetime],
-    on_progress: Callable[[ScanProgress], None] | None = None,
-) -> LoadResult | None:
-    """Load the days that `windows` need and the archive does not hold yet, in one scan; see `Archive.missing`.
+def first_day(now: datetime, retention_days: int | None) -> date | None:
+    """The first UTC day that is kept; None for all."""
+    return None if retention_days is None else now.astimezone(UTC).date() - timedelta(days=retention_days)
 
-    Returns:
-        What was loaded; None if nothing was missing, and the table was not even looked at.
 
-    Raises:
-        TransientFailure: days were marked stale again during each of several loads; else as `load_days`.
-        PermanentFailure: as `load_days`.
-    """
-    missing = archive.missing(windows, clock())
-    result = None
-    for _ in range(MOST_LOADS):
-        if not missing:
-            break
-        logger.info("Loading %d days of table %s: %s to %s", len(missing), table.name, missing[0], missing[-1])
-        loaded = load_days(archive, table, missing, segments=segments, clock=clock, on_progress=on_progress)
-        result = result.then(loaded) if result else loaded
-        missing = [day for day in missing if day not in loaded.days]
-    if missing:
-        raise TransientFailure(
-            f"Table {table.name!r}: the days {', '.join(map(str, missing[:10]))} are being filled while they are "
-            "loaded. Try again when that is over."
+class _Load:
+    """One load that this process has claimed."""
+
+    def __init__(
+        self,
+        archive: "Archive",
+        table: "EventsTable",
+        claimed: Claimed,
+        follower: "Follower",
+        clock: Callable[[], datetime],
+        on_progress: Callable[[LoadProgress], None] | None,
+    ) -> None:
+        self._archive = archive
+        self._table = table
+        self._follower = follower
+        self._clock = clock
+        self._on_progress = on_progress
+        self._journal = Journal(claimed.runs, claimed.state, clock)
+        self._staged = StagedEpoch(
+            archive,
+            claimed.staging,
+            claimed.runs,
+            self._journal,
+            follower=follower,
+            clock=clock,
+            on_progress=on_progress,
         )
-    return result
+
+    def run(
+        self, wire: "Wire", rows: "RowMaker", segments: int, consistent: bool, max_read_units: float | None
+    ) -> LoadResult:
+        try:
+            with Heart(self._journal.beat):
+                follows_along = self._take_position()
+                if self._journal.state.read_at is None:
+                    self._scan(wire, rows, segments, consistent, max_read_units, follows_along)
+                self._staged.carry(self._expired_by())
+                self._staged.sort()
+                self._staged.follow(self._clock())
+                self._check_gap()
+                return self._staged.switch()
+        except (OtherLoadUnderWay, BeginAgain):
+            raise
+        except BaseException:
+            self._release()
+            raise
+
+    def _take_position(self) -> bool:
+        """Note where in the stream the load begins; whether it can be followed while the scan goes on.
+
+        Without old images a record's old day is looked up in the archive, so its rows have to be there first.
+        """
+        from report_pipeline.events.follow import start_position
+
+        info = self._follower.stream.info()
+        usable = info if info is not None and info.usable else None
+        opened = self._staged.epoch.create(start_position(usable, self._clock()))
+        position = opened.position
+        if position.stream is not None and (usable is None or usable.name != position.stream):
+            raise BeginAgain("it was switched off, or off and on, since the load began")
+        if position.stream is None and usable is not None:
+            raise BeginAgain("the table has got a stream since the load began")
+        if position.stream is not None and self._clock() - position.watermark > KEPT:
+            raise BeginAgain("the load was left for longer than the stream keeps its records")
+        self._check_gap()
+        return usable is not None and usable.old_images
+
+    def _scan(
+        self,
+        wire: "Wire",
+        rows: "RowMaker",
+        segments: int,
+        consistent: bool,
+        max_read_units: float | None,
+        follows_along: bool,
+    ) -> None:
+        from report_pipeline.events.cost import estimate
+        from report_pipeline.events.decode import PageDecoder
+        from report_pipeline.events.scan import Scan, ScanState
+
+        note = self._journal.state.scan
+        state = ScanState(segments) if note is None else ScanState.from_note(note)
+        intake = Intake(self._journal, rows.arrow, keep_ids=self._archive.current() is not None)
+        total = estimate(self._table.client, self._table.name, consistent=consistent, price_per_million=0).items
+        ticker = Ticker("scan", self._on_progress, total=total or None, done=self._journal.state.items)
+        followed_at = self._clock()
+        scan = Scan(
+            wire,
+            self._table.name,
+            PageDecoder(rows),
+            segments=state.total,
+            consistent=consistent,
+            max_read_units=max_read_units,
+            state=state,
+        )
+        # Stopped here, not when the garbage is collected: its threads end before an error goes further.
+        try:
+            for page in scan.pages():
+                intake.take(page.rows, read_units=page.read_units)
+                ticker.tell(intake.items, intake.read_units)
+                if intake.is_due():
+                    intake.commit(scan=state.to_note())
+                if follows_along and self._clock() - followed_at >= FOLLOW_EVERY:
+                    followed_at = self._clock()
+                    self._staged.follow(followed_at)
+        finally:
+            scan.stop()
+        intake.commit(scan=state.to_note(), read_at=self._clock())
+
+    def _expired_by(self) -> datetime:
+        """By when an event has to have expired to be taken over. Without a stream nobody tells of later ones."""
+        state = self._journal.state
+        followed = self._staged.epoch.open().position.stream is not None
+        return state.began_at if followed or state.read_at is None else state.read_at
+
+    def _check_gap(self) -> None:
+        gap = self._staged.epoch.open().position.gap
+        if gap is not None:
+            raise BeginAgain(gap.why)
+
+    def _release(self) -> None:
+        """Let another process go on at once."""
+        try:
+            self._journal.commit(released=True)
+        except PipelineError as error:
+            logger.warning("That the load has ended could not be noted, so the next one waits a minute: %s", error)
+
+
+def _others(archive: "Archive", finished: Finished) -> LoadResult:
+    """What another process's load made; which days changed is its to say."""
+    return result_of(archive.snapshot(), finished.epoch, finished.state, [])

@@ -1,0 +1,219 @@
+"""An epoch on its way: from the rows that a load reads to the switch that makes readers use it.
+
+    rows ─▶ sorted runs ─▶ with what has expired, in order into the days ─▶ followed to the present ─▶ switched
+
+Each step's end is committed before the next begins, so whoever resumes a load goes on where it was: with the page of
+the scan, the part of the sorting, the record of the stream after the last one that was committed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from report_pipeline import points
+from report_pipeline.events import delta
+from report_pipeline.events.index import Changed
+from report_pipeline.events.intake import RUN_BYTES
+from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
+from report_pipeline.events.schema import DELETED, Expired
+from report_pipeline.events.snapshot import Snapshot
+from report_pipeline.events.sort import Bound, Runs, in_order
+from report_pipeline.events.staging import Journal, LoadState, RunTable, taken_over
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from report_pipeline.events.archive import Archive
+    from report_pipeline.events.follow import Followed, Follower
+    from report_pipeline.events.index import Staging
+
+SCAN, CARRIED = "scan", "carried"
+"""The folders of an epoch with the runs of what was read, and of what is taken over from the epoch before."""
+
+
+class StagedEpoch:
+    """The epoch of a load that this process has claimed."""
+
+    def __init__(
+        self,
+        archive: "Archive",
+        staging: "Staging",
+        runs: RunTable,
+        journal: Journal,
+        *,
+        follower: "Follower",
+        clock: Callable[[], datetime],
+        on_progress: Callable[[LoadProgress], None] | None,
+    ) -> None:
+        """`runs` is open and `journal` writes to it; `follower` is nobody else's."""
+        from report_pipeline.events.rows import archive_schema
+
+        self._archive = archive
+        self._staging = staging
+        self._runs = runs
+        self._rows = archive_schema(archive.schema)
+        self._journal = journal
+        self._follower = follower
+        self._clock = clock
+        self._on_progress = on_progress
+        self.epoch = archive.epoch(staging.epoch)
+
+    def carry(self, by: datetime) -> None:
+        """Take over from the epoch before what had expired by then (UTC), unless an earlier process has done so.
+
+        The table must have been read as it was then, or later.
+        """
+        if self._journal.state.carried is not None:
+            return
+        state = self._journal.state
+        rows = size = 0
+        for run in self._in_runs(self._expired(by)):
+            if not rows:
+                table = self._carried()
+                table.create()
+                table.add(None, state, anew=True)
+            table.add(run, state)
+            rows, size = rows + run.num_rows, size + run.nbytes
+        self._journal.commit(carried=rows, run_rows=state.run_rows + rows, run_bytes=state.run_bytes + size)
+        points.reached("load.carried")
+
+    def _expired(self, by: datetime) -> "Iterator[pa.RecordBatch]":
+        from report_pipeline.events.carry import expired, may_have_expired
+
+        before = self._archive.current()
+        if before is None or self._archive.schema.expired is Expired.REMOVE:
+            return
+        stream = self.epoch.open().position.stream
+        opened = before.open()
+        if not may_have_expired(opened, by):
+            return
+        if stream is not None and opened.position.stream == stream and opened.position.gap is None:
+            # An event that somebody removed before the table was read is not to be taken for an expired one.
+            self._follower.catch_up(by, epoch=before)
+            opened = before.open()
+        yield from expired(opened, self._runs.ids, by, self._journal.state.floor)
+
+    def _in_runs(self, batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.Table]":
+        import pyarrow as pa
+
+        held: list[pa.RecordBatch] = []
+        size = 0
+        for batch in batches:
+            held.append(batch)
+            size += batch.nbytes
+            if size >= RUN_BYTES:
+                yield in_order(pa.Table.from_batches(held))
+                held, size = [], 0
+        if held:
+            yield in_order(pa.Table.from_batches(held))
+
+    def _carried(self) -> RunTable:
+        storage = self._archive.storage
+        return RunTable(storage, storage.join("epochs", self.epoch.id, CARRIED), self._rows)
+
+    def sort(self) -> None:
+        """Write the rows into their days, in order, from where an earlier process has got to."""
+        import pyarrow.compute as pc
+
+        progress = self.epoch.open().progress
+        if progress.get("sorted"):
+            return
+        state = self._journal.state
+        files = self._runs.files()
+        if state.carried:
+            carried = self._carried()
+            carried.state()
+            files += carried.files()
+        runs = Runs(files, self._archive.storage.open, self._rows)
+        since = Bound.from_note(progress["sorted_to"]) if "sorted_to" in progress else None
+        done = int(progress.get("rows", 0))
+        ticker = Ticker("sort", self._on_progress, total=state.run_rows, done=done)
+        for part in runs.parts(state.run_bytes / max(state.run_rows, 1), since):
+            rows = runs.read(part)
+            done += rows.num_rows
+            self._append(
+                rows.filter(pc.invert(rows[DELETED])),
+                {"sorted": True} if part.high is None else {"sorted_to": part.high.to_note(), "rows": done},
+            )
+            self._journal.moved()
+            ticker.tell(done, state.read_units)
+        if not self.epoch.open().progress.get("sorted"):
+            self._append(self._rows.empty_table(), {"sorted": True})
+
+    def _append(self, rows: "pa.Table", progress: dict[str, object]) -> None:
+        points.reached("load.before_part")
+        try:
+            self.epoch.open().append_merged(rows, progress)
+        except delta.Overtaken as error:
+            raise taken_over(self._archive.uri) from error
+        points.reached("load.sorted_part")
+
+    def follow(self, until: datetime) -> None:
+        """Follow the stream, if there is one, until every event written before `until` (UTC) is in.
+
+        Raises:
+            PipelineError: the stream cannot be read.
+        """
+        if self.epoch.open().position.stream is None:
+            return
+        ticker = Ticker("catch up", self._on_progress, total=None)
+        records = 0
+
+        def on_step(step: "Followed") -> None:
+            nonlocal records
+            records += step.records
+            self._journal.moved()
+            ticker.tell(records, self._journal.state.read_units)
+
+        self._follower.catch_up(until, epoch=self.epoch, on_step=on_step)
+
+    def switch(self) -> LoadResult:
+        """Have readers use this epoch, retire the one before, and say what was done.
+
+        Raises:
+            OtherLoadUnderWay: another process has taken the load over.
+        """
+        state = self._journal.state
+        entries = self._archive.index.entries()
+        opened = self.epoch.open()
+        now = Snapshot(opened, loaded_at=opened.position.watermark, floor=state.floor)
+        comparable = self._archive.current() is not None
+        days = now.changed_days(self._archive.snapshot()) if comparable else sorted(now.days())
+        changed = Changed(entries.current.epoch, now.version, days) if entries.current is not None else None
+        # What was written during the comparison is in the epoch before, and has to stay in sight.
+        self.follow(self._clock())
+        points.reached("load.before_switch")
+        if not self._archive.index.switch(
+            self._staging, self._clock(), loaded_at=now.watermark, floor=state.floor, changed=changed
+        ):
+            raise taken_over(self._archive.uri)
+        points.reached("load.after_switch")
+        remove_runs(self._archive, self.epoch.id)
+        return result_of(self._archive.snapshot(), self.epoch.id, self._journal.state, days)
+
+
+def result_of(snapshot: "Snapshot", epoch: str, state: LoadState | None, changed_days: list[date]) -> LoadResult:
+    """What a load made: `state` is how it ended, as far as that is known."""
+    days = snapshot.days()
+    return LoadResult(
+        epoch=epoch,
+        items_read=state.items if state else 0,
+        events=sum(counts.events for counts in days.values()),
+        rejected=state.rejected if state else 0,
+        undated=state.undated if state else 0,
+        older=state.older if state else 0,
+        carried=(state.carried or 0) if state else 0,
+        reasons=state.reasons if state else Counter(),
+        days=days,
+        changed_days=changed_days,
+        read_units=state.read_units if state else 0.0,
+        seconds=state.seconds if state else 0.0,
+        watermark=snapshot.watermark,
+    )
+
+
+def remove_runs(archive: "Archive", epoch: str) -> None:
+    """Delete the runs of a load that is done."""
+    for name in (SCAN, CARRIED):
+        archive.storage.delete_folder("epochs", epoch, name)
