@@ -16,7 +16,8 @@ from report_pipeline.dagster.events import events_asset
 from report_pipeline.dagster.refreshing import refresh_sensor
 from report_pipeline.dagster.schedules import report_job, report_schedule
 from report_pipeline.events.schema import EventSchema
-from report_pipeline.reports.definition import CUSTOM, ReportAttributes, ReportDefinition, load_report
+from report_pipeline.reports.attributes import ReportAttributes
+from report_pipeline.reports.definition import CUSTOM, ReportDefinition, load_report
 from report_pipeline.settings import Settings, load_settings
 
 _loading_with: ContextVar[Settings | None] = ContextVar("_loading_with", default=None)

@@ -195,7 +195,7 @@ def _chosen(
                 chosen.append(window)
             case "drop":
                 del wanted[window]
-    parts = limit(_grouped(chosen, rules, scheduler), len(state.asked), rules.runs_at_once)
+    parts = limit(_grouped(chosen, rules, scheduler, now), len(state.asked), rules.runs_at_once)
     asked = dict(state.asked)
     requests = []
     for cadence, windows in parts:
@@ -220,13 +220,16 @@ def _verdict(
 
 
 def _grouped(
-    windows: Sequence[Window], rules: Rules, scheduler: Scheduler
+    windows: Sequence[Window], rules: Rules, scheduler: Scheduler, now: datetime
 ) -> list[tuple[Cadence | None, list[Window]]]:
-    """The windows in ranges of one asset's partitions each; that of the first window first."""
+    """The windows in ranges of one asset's partitions each; that of the first window first.
+
+    A window of a cadence is none of its partitions before it has ended: until then it is a custom one.
+    """
     rank = {window: place for place, window in enumerate(windows)}
     by_asset: dict[str, tuple[Cadence | None, list[Window]]] = {}
     for window in windows:
-        cadence = next((each for each in rules.cadences if each.matches(window)), None)
+        cadence = next((each for each in rules.cadences if window.end <= now and each.matches(window)), None)
         by_asset.setdefault(cadence.name if cadence else "", (cadence, []))[1].append(window)
     groups: list[tuple[Cadence | None, list[Window]]] = []
     for cadence, members in by_asset.values():

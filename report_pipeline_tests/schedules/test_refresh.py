@@ -122,7 +122,7 @@ def test_exactly_the_published_windows_of_a_touched_second_are_requested() -> No
     refresh = Refresh(world)
     refresh.touch(NOON - HOUR, NOON - 4 * HOUR)
     requests = refresh.tick(SECOND)
-    assert [(each.cadence, each.windows) for each in requests] == [(DAILY, (DAY,)), (HOURLY, (hour(-1),))]
+    assert [(each.cadence, each.windows) for each in requests] == [(None, (DAY,)), (HOURLY, (hour(-1),))]
     refresh.end("done", requests)
     assert refresh.tick(MINUTE) == []
 
@@ -414,6 +414,20 @@ def test_a_window_of_two_cadences_is_requested_once() -> None:
     again = replace(HOURLY, name="hours")
     refresh = Refresh(World(), replace(RULES, cadences=(HOURLY, again)))
     assert [(each.cadence, each.windows) for each in refresh.tick(HOUR)] == [(HOURLY, (hour(0),))]
+
+
+def test_a_window_as_long_as_a_cadences_that_has_not_ended_is_requested_as_a_custom_one() -> None:
+    world = World()
+    today = DAILY.containing(NOON)
+    world.publish(today)
+    refresh = Refresh(world)
+    refresh.touch(NOON - MINUTE)
+    (request,) = refresh.tick(MINUTE)
+    assert (request.cadence, request.windows) == (None, (today,))
+    world.outcomes[request.id] = "done"
+    refresh.touch(NOON - MINUTE)
+    ended = [each for each in refresh.tick(13 * HOUR) if today in each.windows]
+    assert [each.cadence for each in ended] == [DAILY]
 
 
 def test_custom_windows_are_ranges_of_their_assets_own_order() -> None:
