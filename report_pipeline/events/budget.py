@@ -10,14 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PAGE_SECONDS = 0.5
-"""For about so long the whole budget accrues for one page, where the budget is small."""
+"""For about so long the budget accrues for one page of each reader, unless the pages would get too small."""
 
 UNIT_BYTES = 4096
 """One unit reads so many bytes consistently, twice as many eventually ("Read consistency", developer guide)."""
 
+# A page's bytes are rounded up to a unit's: of smaller pages much would be paid for nothing.
+_LEAST_PAGE_BYTES = 8 * UNIT_BYTES
 _MOST_PAGE_BYTES = 1024 * 1024
 _MOST_SAVED_SECONDS = 1.0
-# Before the first page nothing is known of the items' sizes.
+# Before the first page nothing is known of the items' sizes. Whatever so many cost is paid afterwards.
 _FIRST_LIMIT = 10
 
 
@@ -36,13 +38,16 @@ class ReadBudget:
         self,
         units: float,
         *,
+        readers: int,
         consistent: bool,
         monotonic: Callable[[], float],
         sleep: Callable[[float], object],
     ) -> None:
-        """`units` is above 0; `sleep` takes seconds, on the clock that `monotonic` shows."""
+        """`units` is above 0; `readers` share it; `sleep` takes seconds, on the clock that `monotonic` shows."""
         self.units = units
-        self._most_for_a_page = _MOST_PAGE_BYTES / UNIT_BYTES * (1.0 if consistent else 0.5)
+        a_byte = (1.0 if consistent else 0.5) / UNIT_BYTES
+        self._most_for_a_page = _MOST_PAGE_BYTES * a_byte
+        self._for_a_page = max(units * PAGE_SECONDS / readers, _LEAST_PAGE_BYTES * a_byte)
         self._monotonic = monotonic
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -72,9 +77,8 @@ class ReadBudget:
             self._spent += units
 
     def _next_page(self) -> Page:
-        wanted = min(self.units * PAGE_SECONDS, self._most_for_a_page)
         if not self._items or not self._spent:
-            return Page(_FIRST_LIMIT, wanted)
+            return Page(_FIRST_LIMIT, 0.0)
         price = self._spent / self._items
-        limit = max(1, int(wanted / price))
+        limit = max(1, int(min(self._for_a_page, self._most_for_a_page) / price))
         return Page(limit, min(limit * price, self._most_for_a_page))

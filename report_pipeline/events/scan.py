@@ -26,6 +26,8 @@ MOST_SCANNERS = 32
 
 # So many pages wait at most while the consumer works; a page is of 1 MB on the wire at most.
 _PAGES_WAITING = 4
+# How often who waits for a page, or for room for one, looks whether the scan was stopped.
+_LOOK_SECONDS = 0.1
 
 
 @dataclass
@@ -135,15 +137,21 @@ class Scan:
         self._stopped = threading.Event()
         self._sleep = sleep or self._stopped.wait
         self._rng = rng
-        self._budget = None
-        if max_read_units is not None:
-            self._budget = ReadBudget(max_read_units, consistent=consistent, monotonic=monotonic, sleep=self._pause)
         # Segments that were begun come first.
         todo = [*sorted(self.state.after), *(n for n in range(self.state.total) if n not in self.state.after)]
         self._todo = iter([(n, self.state.after.get(n)) for n in todo if n not in self.state.done])
         self._lock = threading.Lock()
         self._queue: Queue[ScannedPage | BaseException | None] = Queue(_PAGES_WAITING)
         count = min(self.state.total - len(self.state.done), MOST_SCANNERS, wire.connections)
+        self._budget = None
+        if max_read_units is not None:
+            self._budget = ReadBudget(
+                max_read_units,
+                readers=max(1, count),
+                consistent=consistent,
+                monotonic=monotonic,
+                sleep=self._pause,
+            )
         self._threads = [
             threading.Thread(target=self._run, name=f"scan-{table_name}-{number}", daemon=True)
             for number in range(count)
@@ -163,8 +171,11 @@ class Scan:
             for thread in self._threads:
                 thread.start()
             running = len(self._threads)
-            while running:
-                found = self._queue.get()
+            while running and not self._stopped.is_set():
+                try:
+                    found = self._queue.get(timeout=_LOOK_SECONDS)
+                except Empty:
+                    continue
                 if found is None:
                     running -= 1
                 elif isinstance(found, BaseException):
@@ -176,7 +187,7 @@ class Scan:
             self.stop()
 
     def stop(self) -> None:
-        """Let every thread end after its request, and wait for them."""
+        """Let every thread end after its request, and wait for them; `pages()` then ends, too."""
         self._stopped.set()
         for thread in self._threads:
             while thread.is_alive():
@@ -204,12 +215,12 @@ class Scan:
 
     def _next(self) -> tuple[int, dict[str, Any] | None] | None:
         with self._lock:
-            return next(self._todo, None)
+            return None if self._stopped.is_set() else next(self._todo, None)
 
     def _put(self, what: "ScannedPage | BaseException | None") -> None:
         while not self._stopped.is_set():
             try:
-                self._queue.put(what, timeout=0.1)
+                self._queue.put(what, timeout=_LOOK_SECONDS)
             except Full:
                 continue
             return

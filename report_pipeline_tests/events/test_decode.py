@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from report_pipeline.events import decode, layouts
@@ -359,7 +359,7 @@ def pages(draw: st.DrawFn) -> bytes:
         return page
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schemas(), pages())
 @example(maker(), page_of(alike(2, created={"S": "0000-12-31T23:59:00-01:00"})))
 @example(maker(), page_of(alike(2, price={"N": "1" + "0" * 31})))
