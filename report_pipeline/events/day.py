@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from report_pipeline.events.parts import Groups
     from report_pipeline.events.storage import Storage
 
-RECENT_ROWS = 200_000
-"""Recent parts with no more rows together are read once, as a whole."""
+SMALL_ROWS = 4096
+"""Recent parts with no more rows are read once, as a whole; of others the keys, and the row groups that matter."""
 
 KEYS = (KEY, VERSION, DELETED)
 
@@ -87,12 +87,12 @@ class DayRows:
         self._schema = schema.remove(schema.get_field_index(DAY))
         self.merged = [part for part in parts if part.merged]
         self.recent = [part for part in parts if not part.merged]
+        self._large = [part for part in self.recent if part.rows > SMALL_ROWS]
 
     def whole(self, names: Sequence[str] | None = None) -> "pa.Table":
         """All rows that count, tombstones too, in no order: all columns but `day`, or `names` and the keys."""
         schema = self._columns(names)
-        recent = merge.newest(self._recent_whole.select(schema.names) if self._few else self._read(self.recent, schema))
-        return merge.over(self._read(self.merged, schema), recent)
+        return merge.over(self._read(self.merged, schema), merge.newest(self._read(self.recent, schema)))
 
     def some(self, choice: Choice, names: Sequence[str] | None = None) -> "pa.Table":
         """Those of a choice's rows that count, as `whole` gives them."""
@@ -103,11 +103,8 @@ class DayRows:
         merged = choice.rows(self._read(filter(choice.part, self.merged), schema, choice.groups))
         if not self.recent:
             return merged
-        if self._few:
-            recent = choice.rows(self._recent_whole).select(schema.names)
-        else:
-            recent = choice.rows(self._read(filter(choice.part, self.recent), schema, choice.groups))
-        recent = merge.newest(recent)
+        large = choice.rows(self._read(filter(choice.part, self._large), schema, choice.groups))
+        recent = merge.newest(pa.concat_tables([choice.rows(self._small).select(schema.names), large]))
         ids = pa.chunked_array([*merged[KEY].chunks, *recent[KEY].chunks], pa.string()).combine_chunks()
         candidates = pa.concat_tables([merged, recent])
         candidates = candidates.append_column(_CANDIDATE, pa.repeat(pa.scalar(True), candidates.num_rows))
@@ -177,18 +174,17 @@ class DayRows:
         keys = self._read(parts, self._columns(KEYS), groups)
         return [keys.filter(pc.is_in(keys[KEY], value_set=recent[KEY].combine_chunks()))]
 
-    @property
-    def _few(self) -> bool:
-        return sum(part.rows for part in self.recent) <= RECENT_ROWS
-
     @cached_property
-    def _recent_whole(self) -> "pa.Table":
-        return self._read(self.recent, self._schema)
+    def _small(self) -> "pa.Table":
+        """All rows of the small recent parts."""
+        return self._read([part for part in self.recent if part.rows <= SMALL_ROWS], self._schema)
 
     @cached_property
     def _recent_keys(self) -> "pa.Table":
-        rows = self._recent_whole.select(KEYS) if self._few else self._read(self.recent, self._columns(KEYS))
-        return merge.newest(rows)
+        """The keys of all rows of the recent parts."""
+        import pyarrow as pa
+
+        return pa.concat_tables([self._small.select(KEYS), self._read(self._large, self._columns(KEYS))])
 
     def _columns(self, names: Iterable[str] | None) -> "pa.Schema":
         import pyarrow as pa

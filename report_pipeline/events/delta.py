@@ -6,14 +6,14 @@ that they write on. Delta refuses it if any commit with such a number has come s
 whatever rows the two touched. Upkeep overwrites the rows of one day on the handle that it read them from;
 Delta refuses that if any row was added to or taken from that day since.
 
-`optimize.compact` and `z_order` are not used: run beside another rewrite they duplicate rows silently. Nor is
-`delete`: a stale one is not refused.
+`optimize.compact` and `z_order` are not used: of two at the same time both are let through, and rows are doubled.
 
 The library runs threads of its own, which do not survive a fork: a process that has used it must start
 others by spawn.
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,6 +40,10 @@ ROWS_A_GROUP = 16_384
 
 # How errors of S3 begin to look when no later try can help.
 _HOPELESS = ("AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "Redirect")
+
+_CAUSE = "↳"
+_MESSAGE = re.compile("<Message>([^<]*)</Message>")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Overtaken(Exception):
@@ -175,9 +179,12 @@ def _write(
     note: Mapping[str, Any] | None,
     file_bytes: int | None = None,
 ) -> None:
+    import pyarrow as pa
     from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
     from deltalake.exceptions import CommitFailedError, DeltaError
 
+    if isinstance(rows, pa.Table):
+        rows = rows.combine_chunks()  # the library keeps the order in a chunk, not that of the chunks
     numbers = [Transaction(writer, number_of(handle, writer) + 1)] if writer else None
     try:
         write_deltalake(
@@ -274,5 +281,12 @@ def _may_pass(path: str, error: BaseException) -> bool:
 
 
 def first(error: BaseException) -> str:
-    """The first line of an error's message: the library appends stack traces."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """What an error says, in one line: its first, and what S3 answered, or of the causes that are listed the last.
+
+    Behind them, in some, comes a stack trace.
+    """
+    lines = [_COLOURS.sub("", line).strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    if said := _MESSAGE.search(str(error)):
+        return f"{lines[0]}: {said[1]}"
+    causes = [line.removeprefix(_CAUSE).strip() for line in lines if line.startswith(_CAUSE)]
+    return ": ".join([lines[0], *causes[-1:]])

@@ -1,27 +1,30 @@
 """The archive's upkeep: what followers append is merged into the days, and what nobody needs any more is removed.
 
-A day is read, merged, sorted, and overwritten on the handle that was opened before it was read, so the commit is
-refused if a row was added to the day or taken from it meanwhile; then it is done again. Followers, readers, and
-another upkeep may do what they want at any time.
+Part of a day is read, merged, sorted, and overwritten on the handle that was opened before it was read, so the
+commit is refused if a row was added to that part or taken from it meanwhile; then it is done again. Followers,
+readers, and another upkeep may do what they want at any time.
 
-Of a large day only the recent parts are rewritten, as a gathered part, until they hold a fair share of its rows: else
-each of the day's hundreds of rewrites would leave a copy of the whole day behind until the vacuum.
+A day of usual size is merged as a whole. Of a large one the appended parts are gathered first, which takes moments;
+only when what was gathered is a fair share of the day is it merged with the rest, which takes long, but which
+followers do not disturb: what they append is no part of it. Were the whole day rewritten each time, hundreds of copies
+of it would lie there until the vacuum.
 
 A tombstone keeps an older record of its event, that is delivered once more, from bringing the event back. A
 rewrite gives it an end, `TOMBSTONE_HOURS` later; records live 24 hours, and it was appended before. One that
-has ended is dropped together with all rows of its event, when the whole day is merged.
+has ended is dropped together with the merged and gathered rows of its event.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from report_pipeline import points
 from report_pipeline.events import delta, merge
 from report_pipeline.events.day import DayRows, between, timeless
-from report_pipeline.events.parts import Part, parts_by_day
+from report_pipeline.events.parts import Kind, Part, parts_by_day
 from report_pipeline.events.schema import APPENDED, DAY, DELETED, EXPIRES
 
 if TYPE_CHECKING:
@@ -33,17 +36,14 @@ if TYPE_CHECKING:
 TOMBSTONE_HOURS = 48
 """How long a tombstone stays after upkeep first meets it."""
 
-WHOLE_ROWS = 500_000
-"""Days with no more merged rows are always merged as a whole."""
+LARGE_ROWS = 500_000
+"""A day with more rows is a large one."""
 
-GATHERED_SHARE = 8
-"""The recent rows of a larger day are gathered until they are this part of the merged ones, an eighth …"""
-
-GATHERED_ROWS = 500_000
-"""… or so many."""
+GATHERED_SHARE, GATHERED_ROWS = 8, 200_000
+"""Gathered rows are merged with the rest of a large day when they are an eighth of it, or so many."""
 
 QUIET = timedelta(hours=6)
-"""A day to which nothing was appended for so long is merged as a whole where gathered rows are left."""
+"""A large day to which nothing was appended for so long is merged, however little was gathered."""
 
 ROWS_AT_ONCE = 250_000
 """About how many rows of each part's stretch of time are in memory at once."""
@@ -132,7 +132,7 @@ def upkeep(
         if retention_days is not None:
             _drop(archive, epoch, now.date() - timedelta(days=retention_days), result)
         for day in _worthwhile(epoch.open(), files, now, force):
-            _rewrite(epoch, day, now, result, whole=force)
+            _keep_day(epoch, day, now, result, force=force)
         points.reached("upkeep.before_vacuum")
         result.vacuumed += delta.vacuum(epoch.open().handle, delta.KEEP_HOURS)
         points.reached("upkeep.after_vacuum")
@@ -154,61 +154,80 @@ def _keep_position(epoch: "Epoch", now: datetime) -> None:
         return  # a follower has just noted one
 
 
+class _Scope(Enum):
+    """What of a day is rewritten: which kinds of parts, which condition says so, and what the rows become."""
+
+    ALL = ({Kind.MERGED, Kind.GATHERED, Kind.APPENDED}, "", False)
+    RECENT = ({Kind.GATHERED, Kind.APPENDED}, f" AND {APPENDED} IS NOT FALSE", None)
+    SETTLED = ({Kind.MERGED, Kind.GATHERED}, f" AND {APPENDED} IS NOT TRUE", False)
+
+    def __init__(self, kinds: set[Kind], condition: str, appended: bool | None) -> None:
+        self.kinds, self.condition, self.appended = kinds, condition, appended
+
+
 def _worthwhile(opened: "OpenEpoch", files: int, now: datetime, force: bool) -> list[date | None]:
     days: list[date | None] = []
     for day, parts in parts_by_day(opened).items():
         recent = [part for part in parts if not part.merged]
-        quiet = any(not part.appended for part in recent) and now - max(part.written_at for part in recent) >= QUIET
-        if sum(part.appended for part in recent) >= files or quiet or (force and recent):
+        settled = any(not part.appended for part in recent) and _is_quiet(parts, now)
+        if sum(part.appended for part in recent) >= files or settled or (force and recent):
             days.append(day)
     return days
 
 
-def _rewrite(epoch: "Epoch", day: date | None, now: datetime, result: UpkeepResult, *, whole: bool) -> None:
-    """Merge or gather one day."""
+def _is_quiet(parts: Sequence[Part], now: datetime) -> bool:
+    return now - max(part.written_at for part in parts) >= QUIET
+
+
+def _keep_day(epoch: "Epoch", day: date | None, now: datetime, result: UpkeepResult, *, force: bool) -> None:
+    """Do for one day what its size asks for."""
+    parts = parts_by_day(epoch.open()).get(day, [])
+    if sum(part.rows for part in parts) <= LARGE_ROWS:
+        _rewrite(epoch, day, now, result, _Scope.ALL)
+        return
+    # What was written by a rewrite right now says nothing about when events came last.
+    quiet = _is_quiet(parts, now)
+    if any(part.appended for part in parts) and not _rewrite(epoch, day, now, result, _Scope.RECENT):
+        return
+    parts = parts_by_day(epoch.open()).get(day, [])
+    gathered = sum(part.rows for part in parts if part.kind is Kind.GATHERED)
+    rest = sum(part.rows for part in parts if part.merged)
+    if gathered and (force or quiet or gathered >= GATHERED_ROWS or gathered * GATHERED_SHARE >= rest):
+        _rewrite(epoch, day, now, result, _Scope.SETTLED)
+
+
+def _rewrite(epoch: "Epoch", day: date | None, now: datetime, result: UpkeepResult, scope: _Scope) -> bool:
+    """Rewrite what `scope` says of a day, each event once and in order; returns whether that was done."""
     for _ in range(MOST_TRIES):
         opened = epoch.open()
-        parts = parts_by_day(opened).get(day, [])
-        recent = [part for part in parts if not part.merged]
-        if not recent:
-            return  # another upkeep was faster
-        gather = not whole and _is_to_be_gathered(parts, now)
-        where = f"{_is(day)} AND {APPENDED} IS NOT FALSE" if gather else _is(day)
-        rows = _gathered(opened, day, parts, now) if gather else _merged(opened, day, parts, now)
+        parts = [part for part in parts_by_day(opened).get(day, []) if part.kind in scope.kinds]
+        if all(part.merged for part in parts) or (scope is _Scope.RECENT and not any(part.appended for part in parts)):
+            return True  # another upkeep was faster
+        rows = _rewritten(opened, day, parts, now, scope)
         points.reached("upkeep.before_rewrite")
         try:
-            delta.replace_rows(opened.handle, rows, where=where, file_bytes=FILE_BYTES)
+            delta.replace_rows(opened.handle, rows, where=_is(day) + scope.condition, file_bytes=FILE_BYTES)
         except delta.Overtaken:
             continue
         points.reached("upkeep.after_rewrite")
-        (result.gathered if gather else result.merged).append(day)
+        (result.gathered if scope is _Scope.RECENT else result.merged).append(day)
         result.files_before += len(parts)
-        result.files_after += len(parts_by_day(opened).get(day, []))
-        return
+        result.files_after += sum(part.kind in scope.kinds for part in parts_by_day(opened).get(day, []))
+        return True
     logger.info("The archive's day %s was appended to while it was merged; it is left for the next time.", day)
     result.left.append(day)
+    return False
 
 
-def _is_to_be_gathered(parts: Sequence[Part], now: datetime) -> bool:
-    merged = sum(part.rows for part in parts if part.merged)
-    recent = sum(part.rows for part in parts if not part.merged)
-    quiet = now - max(part.written_at for part in parts) >= QUIET
-    few = recent <= GATHERED_ROWS and recent * GATHERED_SHARE <= merged
-    return merged > WHOLE_ROWS and few and not quiet
-
-
-def _gathered(opened: "OpenEpoch", day: date | None, parts: Sequence[Part], now: datetime) -> "pa.Table":
-    """The recent rows, each event once, in order."""
-    recent = DayRows(opened.epoch.storage, [part for part in parts if not part.merged], _columns(opened.epoch)).whole()
-    return _finished(opened.epoch, day, _with_ends(recent, now), appended=None)
-
-
-def _merged(opened: "OpenEpoch", day: date | None, parts: Sequence[Part], now: datetime) -> "pa.RecordBatchReader":
-    """All rows of the day, each event once, in order, without the tombstones that have ended."""
+def _rewritten(
+    opened: "OpenEpoch", day: date | None, parts: Sequence[Part], now: datetime, scope: _Scope
+) -> "pa.RecordBatchReader":
+    """The rows of the parts that count, in order; where the merged parts are among them without ended tombstones."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = DayRows(opened.epoch.storage, parts, _columns(opened.epoch))
+    schema = _columns(opened.epoch)
+    rows = DayRows(opened.epoch.storage, parts, schema)
 
     def pieces() -> "Iterator[pa.Table]":
         if day is None:
@@ -218,14 +237,32 @@ def _merged(opened: "OpenEpoch", day: date | None, parts: Sequence[Part], now: d
         for start, end in rows.ranges(ROWS_AT_ONCE):
             yield rows.some(between(start, end))
 
-    def batches() -> "Iterator[pa.RecordBatch]":
+    def finished() -> "Iterator[pa.Table]":
         for piece in pieces():
             kept = _with_ends(piece, now)
-            ended = pc.and_(kept[DELETED], pc.less_equal(kept[EXPIRES], now))
-            kept = kept.filter(pc.invert(pc.fill_null(ended, False)))
-            yield from _finished(opened.epoch, day, kept, appended=False).to_batches(delta.ROWS_A_GROUP)
+            if Kind.MERGED in scope.kinds:
+                ended = pc.and_(kept[DELETED], pc.less_equal(kept[EXPIRES], now))
+                kept = kept.filter(pc.invert(pc.fill_null(ended, False)))
+            yield _finished(schema, day, kept, scope.appended)
 
-    return pa.RecordBatchReader.from_batches(_columns(opened.epoch), batches())
+    return pa.RecordBatchReader.from_batches(schema, _in_whole_groups(finished(), schema))
+
+
+def _in_whole_groups(pieces: "Iterable[pa.Table]", schema: "pa.Schema") -> "Iterator[pa.RecordBatch]":
+    """The pieces' rows in batches of so many that each makes whole row groups.
+
+    The library may write batches in another order than they come in; the rows of a row group still belong together.
+    """
+    import pyarrow as pa
+
+    held = schema.empty_table()
+    for piece in pieces:
+        held = pa.concat_tables([held, piece])
+        whole = held.num_rows - held.num_rows % delta.ROWS_A_GROUP
+        if whole:
+            yield from held.slice(0, whole).combine_chunks().to_batches()
+            held = held.slice(whole)
+    yield from held.combine_chunks().to_batches()
 
 
 def _with_ends(rows: "pa.Table", now: datetime) -> "pa.Table":
@@ -239,11 +276,11 @@ def _with_ends(rows: "pa.Table", now: datetime) -> "pa.Table":
     return rows.set_column(rows.schema.get_field_index(EXPIRES), column, ends)
 
 
-def _finished(epoch: "Epoch", day: date | None, rows: "pa.Table", *, appended: bool | None) -> "pa.Table":
+def _finished(schema: "pa.Schema", day: date | None, rows: "pa.Table", appended: bool | None) -> "pa.Table":
     """The rows in order, with all of the archive's columns."""
     import pyarrow as pa
 
-    schema, rows = _columns(epoch), merge.in_order(rows)
+    rows = merge.in_order(rows)
     same = {DAY: day, APPENDED: appended}
     columns = [
         pa.repeat(pa.scalar(same[each.name], each.type), rows.num_rows) if each.name in same else rows[each.name]

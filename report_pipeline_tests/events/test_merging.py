@@ -91,10 +91,10 @@ def small(patch: pytest.MonkeyPatch) -> None:
     """The ways of very large days, for days of a few rows."""
     patch.setattr(snapshot, "SMALL_DAY_BYTES", 0)
     patch.setattr(snapshot, "WHOLE_DAY_BYTES", 0)
-    patch.setattr(day, "RECENT_ROWS", 2)
+    patch.setattr(day, "SMALL_ROWS", 1)
     patch.setattr(delta, "ROWS_A_GROUP", 2)
-    patch.setattr(upkeep_module, "WHOLE_ROWS", 2)
-    patch.setattr(upkeep_module, "GATHERED_SHARE", 0)
+    patch.setattr(upkeep_module, "LARGE_ROWS", 2)
+    patch.setattr(upkeep_module, "GATHERED_SHARE", 2)
     patch.setattr(upkeep_module, "ROWS_AT_ONCE", 3)
 
 
