@@ -209,7 +209,8 @@ class FakeTable:
     def describe_table(self, TableName: str) -> dict[str, Any]:  # noqa: N803
         """As the service's."""
         self.calls["describe_table"] += 1
-        table: dict[str, Any] = {"TableName": TableName, "TableStatus": "ACTIVE", "ItemCount": len(self.items)}
+        table: dict[str, Any] = {"TableName": TableName, "TableStatus": "ACTIVE"}
+        table |= {"ItemCount": len(self.items), "TableSizeBytes": 100 * len(self.items)}
         if self.arn is not None:
             table |= {
                 "StreamSpecification": {"StreamEnabled": True, "StreamViewType": self.view_type},
@@ -268,7 +269,7 @@ class FakeTable:
             # Never twice in a row, which is what a reader relies on.
             return {"Records": [], "NextShardIterator": self._iterator(arn, name, spot, empty=True)}
         if found and self._happens("repeated", self.faults.repeated):
-            again = self.rng.sample(shard.records[: begin + len(found)], 1)
+            again = self.rng.choices(shard.records[: begin + len(found)], k=self.rng.randrange(1, 4))
             found = [*found, *again] if self.rng.random() < 0.5 else [*again, *found]
         answer: dict[str, Any] = {"Records": found[:1001]}
         end = min(spot + Limit, shard.trimmed + len(shard.records))

@@ -8,8 +8,8 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
@@ -22,7 +22,8 @@ from report_pipeline.events.follow import Follower
 from report_pipeline.events.parts import parts_by_day, read_parts
 from report_pipeline.events.schema import Expired
 from report_pipeline.events.stream import TableStream
-from report_pipeline_tests.faults.loads import Loader
+from report_pipeline.events.upkeep import upkeep
+from report_pipeline_tests.faults.loads import load_table
 from report_pipeline_tests.faults.world import RETENTION_DAYS, Plan, World
 
 POINTS = (
@@ -68,6 +69,14 @@ class Crash(BaseException):
     """The process ends here."""
 
 
+@dataclass(frozen=True)
+class Focus:
+    """What is fixed for a run, instead of left to the seed."""
+
+    faults: frozenset[str]
+    view_type: str | None = None
+
+
 @dataclass
 class Outcome:
     """What became of a seed."""
@@ -95,12 +104,13 @@ def plan_of(seed: int) -> tuple[Plan, random.Random]:
 class Scenario:
     """The run of one seed in a folder of its own."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, focus: Focus | None = None) -> None:
         self.seed = seed
         self.plan, self.rng = plan_of(seed)
+        if focus is not None:
+            self.plan = replace(self.plan, faults=focus.faults, view_type=focus.view_type or self.plan.view_type)
         self.world = World(self.plan, self.rng)
         self.archive = Archive(str(folder), self.world.schema)
-        self.loader = Loader(self.archive, self.world, real=self.rng.random() < 0.2)
         self.followers = [self._follower(), self._follower()]
         self.crashes: Counter[str] = Counter()
         self.log: list[str] = []
@@ -114,6 +124,7 @@ class Scenario:
         """Do all of it."""
         with points.listening(self._at_point), self._unclear_commits(), patch.object(reading, "READERS", 1):
             self._in_full(self._load)
+            self._misbehave()
             for _ in range(self.rng.randrange(10, 20)):
                 self._act()
             self._come_to_rest()
@@ -122,7 +133,7 @@ class Scenario:
 
     def _act(self) -> None:
         rng, world = self.rng, self.world
-        kind = rng.choices(["write", "follow", "time", "stream", "calls", "upkeep", "load"], [6, 7, 2, 3, 2, 1, 0.4])[0]
+        kind = rng.choices(["write", "follow", "time", "stream", "calls", "upkeep", "load"], [6, 7, 2, 3, 3, 1, 0.4])[0]
         if kind == "write":
             self._write()
         elif kind == "follow":
@@ -161,7 +172,7 @@ class Scenario:
     # --- what there is to do
 
     def _write(self) -> None:
-        for _ in range(self.rng.randrange(1, 9)):
+        for _ in range(self.rng.randrange(1, 13)):
             self.world.write(self._settled())
             self.world.pass_time(self.rng.random())
         self._say("writes")
@@ -177,12 +188,18 @@ class Scenario:
 
     def _load(self) -> None:
         self._say("load")
-        self.loader.load(self._follower(), self.rng)
+        load_table(self.archive, self.world, self._follower())
 
     def _upkeep(self) -> None:
         self._say("upkeep")
         self.world.table.happened["upkeep"] += 1
-        self.loader.upkeep(force=self.rng.random() < 0.5)
+        upkeep(
+            self.archive,
+            clock=lambda: self.world.now,
+            files=3,
+            retention_days=self.plan.retention_days,
+            force=self.rng.random() < 0.5,
+        )
 
     def _disturb(self) -> None:
         wanted = ["split", "merge", "roll", "another stream", "restart"]
@@ -198,7 +215,7 @@ class Scenario:
         faults, rng = self.world.table.faults, self.rng
         for kind in ("throttled", "lost", "expired", "empty", "repeated"):
             if kind in self.plan.faults:
-                setattr(faults, kind, rng.choice([0.0, 0.2]))
+                setattr(faults, kind, rng.choice([0.0, 0.2, 0.5]))
         if "unlisted" in self.plan.faults:
             faults.unlisted = timedelta(seconds=rng.choice([0, 4]))
             self.world.table.happened["unlisted"] += bool(faults.unlisted)
@@ -208,11 +225,11 @@ class Scenario:
 
     def _maybe_crash(self, action: Callable[[], None]) -> None:
         """Do it; perhaps it crashes at a point, or something else happens there."""
-        chance = self.rng.random()
-        if chance < 0.35:
-            self._arm(self.rng.randrange(6), self._crash)
-        elif chance < 0.6:
-            self._arm(self.rng.randrange(4), self._meanwhile)
+        chance, passed = self.rng.random(), self.rng.randrange(3 if action == self._follow else 8)
+        if chance < 0.4:
+            self._armed = passed, self._crash
+        elif chance < 0.65:
+            self._armed = passed, self._meanwhile
         try:
             action()
         except Crash:
@@ -232,9 +249,6 @@ class Scenario:
                 self._say(f"  {failure}")
                 self.world.pass_time(90)
         raise AssertionError(f"seed {self.seed}: never done")
-
-    def _arm(self, after: int, what: Callable[[str], None]) -> None:
-        self._armed = after, what
 
     def _at_point(self, name: str) -> None:
         if self._armed is None:
@@ -326,13 +340,14 @@ class Scenario:
         self.log.append(f"{self.world.now:%d %H:%M:%S} {what}")
 
 
-def run(seed: int, variant: Callable[[], object] | None = None) -> Outcome:
+def run(
+    seed: int, variant: Callable[[], AbstractContextManager[None]] = nullcontext, focus: Focus | None = None
+) -> Outcome:
     """Run a seed; `variant` gives a context in which the protocol is broken in one way."""
     parent = str(SHARED) if SHARED.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="faults-", dir=parent))
     try:
-        with ExitStack() as stack:
-            stack.enter_context(variant() if variant else nullcontext())  # type: ignore[arg-type]
-            return Scenario(seed, folder / "archive").run()
+        with variant():
+            return Scenario(seed, folder / "archive", focus).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
