@@ -1,5 +1,8 @@
 """`load`: what it costs is said first, a table of one's own is asked about, and how far it is can be seen."""
 
+import base64
+import gzip
+import hashlib
 import importlib
 import json
 from collections import Counter
@@ -196,3 +199,64 @@ def test_without_a_table_the_missing_one_is_named(aws: Any, run: Run) -> None:
     ran = run("load")
     assert (ran.code, ran.out) == (1, "")
     assert "There is no events table 'events'" in ran.err
+
+
+def write_export(folder: Path, items: list[dict[str, Any]], at: datetime) -> Path:
+    """A full export of these items as DynamoDB writes it, under AWSDynamoDB."""
+    root = folder / "AWSDynamoDB" / "01234567890123-abcdefab"
+    (root / "data").mkdir(parents=True)
+    data = gzip.compress("".join(f"{json.dumps({'Item': item})}\n" for item in items).encode())
+    (root / "data" / "one.json.gz").write_bytes(data)
+    summary = {
+        "version": "2020-06-30",
+        "tableArn": "arn:aws:dynamodb:us-east-1:123456789012:table/events",
+        "exportTime": at.isoformat(),
+        "itemCount": len(items),
+        "outputFormat": "DYNAMODB_JSON",
+    }
+    entry = {
+        "itemCount": len(items),
+        "md5Checksum": base64.b64encode(hashlib.md5(data).digest()).decode(),
+        "dataFileS3Key": "exports/AWSDynamoDB/01234567890123-abcdefab/data/one.json.gz",
+    }
+    for name, document in (("manifest-summary", summary), ("manifest-files", entry)):
+        text = json.dumps(document)
+        (root / f"{name}.json").write_text(text)
+        (root / f"{name}.checksum").write_text(base64.b64encode(hashlib.md5(text.encode()).digest()).decode())
+    return folder
+
+
+def test_an_export_is_loaded_instead_of_the_table(
+    filled: Any, run: Run, tmp_path: Path, terminal: Callable[[str], None]
+) -> None:
+    terminal("nobody is asked: no read unit is used")
+    item = {"request_id": {"S": "x1"}, "created": {"S": "2019-06-25T12:00:00Z"}, "visitor": {"S": "ann"}}
+    folder = write_export(tmp_path / "exports", [item], datetime.now(UTC).replace(microsecond=0))
+    ran = run("load", "--export", str(folder))
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert (found["items_read"], found["read_units"]) == (1, 0)
+    # What is in the table's stream is followed from five minutes before the export's time.
+    assert found["first"] == "2019-06-22"
+    assert found["last"] == "2019-06-25"
+
+
+def test_a_folder_without_an_export_is_named(filled: Any, run: Run, tmp_path: Path) -> None:
+    ran = run("load", "--export", str(tmp_path / "nowhere"))
+    assert (ran.code, ran.out) == (2, "")
+    assert f"There is no folder {tmp_path / 'nowhere'}" in ran.err
+
+
+def test_an_interrupted_load_of_an_export_leaves_the_archive_as_it_was(filled: Any, run: Run, tmp_path: Path) -> None:
+    from report_pipeline import points
+
+    def interrupt(name: str) -> None:
+        if name == "load.before_switch":
+            raise KeyboardInterrupt
+
+    folder = write_export(tmp_path / "exports", [], datetime.now(UTC).replace(microsecond=0))
+    with points.listening(interrupt):
+        ran = run("load", "--export", str(folder))
+    assert ran.code == 130
+    assert "the archive is as it was" in ran.err
+    assert json.loads(run("doctor").out)["archive"]["load_under_way"] is None

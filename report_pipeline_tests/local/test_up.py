@@ -108,6 +108,7 @@ def test_up_builds_the_sample_serves_the_ui_and_leaves_nothing_running(home: Pat
     text = first.text()
     assert "events written" in text
     assert "visitor_report: 2019-06-2" in text
+    assert "report-pipeline simulate --rate 5" in text
     assert "Traceback" not in text
     assert len(processes_of(home)) > 3
     data = get(port, "{ repositoriesOrError { ... on RepositoryConnection { nodes { schedules { name } } } } }")
