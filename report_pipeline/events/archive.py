@@ -18,7 +18,7 @@ from report_pipeline.errors import PermanentFailure
 from report_pipeline.events import delta
 from report_pipeline.events.epoch import Epoch
 from report_pipeline.events.index import Entries, Index, Staging
-from report_pipeline.events.parts import Part, parts_by_day
+from report_pipeline.events.parts import DayFiles, parts_by_day
 from report_pipeline.events.snapshot import Snapshot
 from report_pipeline.events.storage import Storage
 
@@ -30,19 +30,6 @@ __all__ = ["Archive", "ArchiveState", "Snapshot", "Storage"]
 
 # Part of the schema's digest: to be raised when the same configuration comes to give other rows.
 FORMAT = 2
-
-
-@dataclass(frozen=True)
-class DayFiles:
-    """What a day's files hold, as their statistics say: rows that hide others count, too.
-
-    `appended` counts files that followers wrote and upkeep has not merged yet.
-    """
-
-    rows: int
-    bytes: int
-    files: int
-    appended: int
 
 
 @dataclass(frozen=True)
@@ -122,7 +109,7 @@ class Archive:
             floor=entries.current.floor,
             position=opened.position,
             noted_at=opened.noted_at,
-            days={day: _sum(parts) for day, parts in parts_by_day(opened).items()},
+            days=parts_by_day(opened).totals(),
             marks=entries.marks,
             staging=entries.staging,
             staging_at=self.last_commit(entries.staging) if entries.staging else None,
@@ -201,12 +188,3 @@ class Archive:
     def _current(self, entries: Entries) -> Epoch | None:
         current = entries.current
         return self.epoch(current.epoch) if current is not None and current.digest == self.digest else None
-
-
-def _sum(parts: "list[Part]") -> DayFiles:
-    return DayFiles(
-        rows=sum(part.rows for part in parts),
-        bytes=sum(part.size for part in parts),
-        files=len(parts),
-        appended=sum(part.appended for part in parts),
-    )

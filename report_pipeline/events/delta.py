@@ -36,7 +36,7 @@ KEEP_HOURS = 8
 """How long superseded files stay, for readers that opened the table before. Runs are ended after six hours."""
 
 # Row groups small enough that a short window of a very large day reads little more than itself.
-ROWS_A_GROUP = 16_384
+ROWS_A_GROUP = 8_192
 
 # How errors of S3 begin to look when no later try can help.
 _HOPELESS = ("AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "Redirect")

@@ -9,7 +9,7 @@ A part is of one of three kinds, as its column `_appended` tells:
 Merged and gathered parts are sorted by event time, so of a large one only the row groups that matter are read.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
@@ -85,8 +85,20 @@ class Part:
         return self.times is not None and self.times[0] < end and start <= self.times[1] + _CUT
 
 
+@dataclass(frozen=True)
+class DayFiles:
+    """What a day's files hold, as their statistics say: rows that hide others count, too.
+
+    `appended` counts files that followers wrote and upkeep has not put together yet.
+    """
+
+    rows: int
+    bytes: int
+    files: int
+    appended: int
+
+
 _STATISTICS = (
-    "partition.day",
     "path",
     "num_records",
     "size_bytes",
@@ -100,22 +112,73 @@ _STATISTICS = (
     "max.event_time",
     "max._version",
 )
+_DAY = "partition.day"
 
 
-def parts_by_day(opened: "OpenEpoch") -> dict[date | None, list[Part]]:
-    """The parts of an epoch's version by UTC day, in order; None, which comes first, stands for what has no day."""
+class Parts(Mapping[date | None, "list[Part]"]):
+    """The parts of an epoch's version by UTC day, in order; None, which comes first, stands for what has no day.
+
+    A day's are made when they are asked for: a version may have thousands of days.
+    """
+
+    def __init__(self, folder: str, actions: "pa.Table") -> None:
+        """`actions` are the version's files as the Delta library tells them, `folder` is where they lie."""
+        import pyarrow.compute as pc
+
+        self._folder = folder
+        self._actions = actions.sort_by(_DAY) if actions.num_rows else actions
+        self._slices: dict[date | None, tuple[int, int]] = {}
+        self._made: dict[date | None, list[Part]] = {}
+        offset = 0
+        for counted in pc.value_counts(self._actions[_DAY]).to_pylist() if actions.num_rows else ():
+            self._slices[counted["values"]] = offset, counted["counts"]
+            offset += counted["counts"]
+
+    def __len__(self) -> int:
+        return len(self._slices)
+
+    def __iter__(self) -> Iterator[date | None]:
+        yield from sorted(self._slices, key=lambda day: day or date.min)
+
+    def __getitem__(self, day: date | None) -> "list[Part]":
+        if day not in self._made:
+            rows = self._actions.slice(*self._slices[day])
+            known = rows.column_names
+            columns = [rows[name].to_pylist() if name in known else [None] * len(rows) for name in _STATISTICS]
+            self._made[day] = [_part(self._folder, *values) for values in zip(*columns, strict=True)]
+        return self._made[day]
+
+    def totals(self) -> dict[date | None, DayFiles]:
+        """What each day's files hold, without looking at each."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        actions = self._actions
+        if not actions.num_rows:
+            return {}
+        appended = pc.or_(pc.fill_null(actions["max._appended"], False), pc.is_null(actions["null_count._appended"]))
+        facts = {
+            "rows": actions["num_records"],
+            "bytes": actions["size_bytes"],
+            "appended": pc.cast(appended, pa.int64()),
+        }
+        summed = (
+            pa.table({_DAY: actions[_DAY], **facts})
+            .group_by(_DAY)
+            .aggregate([("rows", "sum"), ("bytes", "sum"), ("appended", "sum"), ("rows", "count")])
+        )
+        found = {
+            row[_DAY]: DayFiles(row["rows_sum"], row["bytes_sum"], row["rows_count"], row["appended_sum"])
+            for row in summed.to_pylist()
+        }
+        return {day: found[day] for day in self}
+
+
+def parts_by_day(opened: "OpenEpoch") -> Parts:
+    """The parts of an epoch's version."""
     import pyarrow as pa
 
-    actions = pa.table(opened.handle.get_add_actions(flatten=True))
-    found: dict[date | None, list[Part]] = {}
-    if not actions.num_rows:
-        return found
-    columns = [
-        actions[name].to_pylist() if name in actions.column_names else [None] * len(actions) for name in _STATISTICS
-    ]
-    for day, *values in zip(*columns, strict=True):
-        found.setdefault(day, []).append(_part(opened.epoch.path, *values))
-    return dict(sorted(found.items(), key=lambda each: each[0] or date.min))
+    return Parts(opened.epoch.path, pa.table(opened.handle.get_add_actions(flatten=True)))
 
 
 def _part(
@@ -125,7 +188,7 @@ def _part(
     size: int,
     modified: int,
     appended: bool | None,
-    unknown: int,
+    unknown: int | None,
     unrejected: int,
     deleted: bool | None,
     timeless: int,
@@ -133,7 +196,7 @@ def _part(
     most: datetime | None,
     newest: str | None,
 ) -> Part:
-    kind = Kind.GATHERED if unknown == rows else Kind.MERGED if appended is False and unknown == 0 else Kind.APPENDED
+    kind = Kind.APPENDED if appended or unknown is None else Kind.GATHERED if unknown else Kind.MERGED
     return Part(
         path=f"{folder}/{unquote(path)}",
         kind=kind,
@@ -191,9 +254,10 @@ def groups_where(name: str, wanted: Callable[[Any, int], bool]) -> "Groups":
 
     def groups(_: Part, metadata: "pq.FileMetaData") -> list[int]:
         found = []
+        column = _column(metadata, name) if metadata.num_row_groups else 0
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
-            statistics = group.column(_column(metadata, name)).statistics
+            statistics = group.column(column).statistics
             if statistics is None or wanted(statistics, group.num_rows):
                 found.append(number)
         return found

@@ -106,14 +106,6 @@ class Storage:
             return pa.OSFile(path, "rb")
         return self._s3().open_input_file(_key(path))
 
-    def modified(self, path: str) -> float | None:
-        """When one of its files was written, in seconds since 1970; None where there is none such."""
-        if not self.remote:
-            file = Path(path)
-            return file.stat().st_mtime if file.exists() else None
-        info = self._s3().get_file_info(_key(path))
-        return info.mtime.timestamp() if info.is_file else None
-
     def folders(self, *names: str) -> list[str]:
         """The names of the folders that lie directly under these names, in order; none where nothing is there."""
         if not self.remote:
