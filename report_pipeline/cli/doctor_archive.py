@@ -67,28 +67,32 @@ def examine_archive(settings: Settings, client_of: Callable[[str], Any], now: da
 def _load_under_way(
     archive: "Archive", staging: "Staging | None", now: datetime, diagnosis: Diagnosis, facts: dict[str, Any]
 ) -> None:
-    from report_pipeline.events.staging import ALIVE
+    from report_pipeline.events.rows import archive_schema
+    from report_pipeline.events.staging import ALIVE, RunTable
 
     facts["load_under_way"] = None
     if staging is None:
         return
-    committed = archive.last_commit(staging)
-    seen = max(filter(None, (committed, staging.claimed_at)))
-    left = now - seen > ALIVE
+    epoch = archive.epoch(staging.epoch)
+    state = RunTable(archive.storage, epoch.scan_path, archive_schema(archive.schema)).state()
+    seen = max(staging.claimed_at, state.at) if state else staging.claimed_at
+    released = state is not None and state.released and state.at >= staging.claimed_at
     facts["load_under_way"] = {
         "epoch": staging.epoch,
         "began_at": staging.began_at,
-        "last_commit": committed,
-        "left": left,
+        "seen_at": seen,
+        "items_read": state.items if state else 0,
+        "left": released or now - seen >= ALIVE,
     }
-    began = f"A load that began at {format_instant(staging.began_at)}"
-    if left:
+    items = _count(state.items if state else 0, "item")
+    what = f"A load that began at {format_instant(staging.began_at)} and has read {items}"
+    if facts["load_under_way"]["left"]:
         diagnosis.problem(
-            f"{began} has done nothing for {_age(now - seen)}: its process ended.",
+            f"{what} was left {_age(now - seen)} ago: its process ended.",
             "`report-pipeline load` goes on with it where it was; so does the next build that needs a load.",
         )
     else:
-        diagnosis.note(f"{began} is under way; readers keep what there is until it is done")
+        diagnosis.note(f"{what} is under way; readers keep what there is until it is done")
 
 
 def _contents(

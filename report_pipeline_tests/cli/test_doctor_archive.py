@@ -195,7 +195,7 @@ def test_a_load_that_was_left_is_a_problem_and_one_under_way_is_not(run: Run, la
     ran = run("doctor")
     assert (ran.code, archive_of(ran)["load_under_way"]["left"]) == (1, True)
     (problem,) = json.loads(ran.out)["problems"]
-    assert "has done nothing for 2 hours" in problem["problem"]
+    assert "and has read 0 items was left 2 hours" in problem["problem"]
     assert "`report-pipeline load` goes on with it" in problem["remedy"]
     assert archive_of(ran)["loaded"] is before
 

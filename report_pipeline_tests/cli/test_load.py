@@ -190,6 +190,9 @@ def test_a_load_that_was_interrupted_goes_on_where_it_was(
 
     with points.listening(interrupt):
         assert run("load").code == 130
+    told = run("doctor")
+    under_way = json.loads(told.out)["archive"]["load_under_way"]
+    assert (told.code, under_way["items_read"], under_way["left"]) == (1, 4, True)
     ran = run("load")
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["events"] == 2
