@@ -1,12 +1,14 @@
 """Whose load it is: one is under way at most, and one whose process has died is taken over."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from report_pipeline.events.staging import ALIVE, LoadState, OtherLoadUnderWay, RunTable
+from report_pipeline.errors import PipelineError
+from report_pipeline.events.staging import ALIVE, LoadState, OtherLoadUnderWay, RunTable, taken_over
 from report_pipeline.instants import format_instant
 
 if TYPE_CHECKING:
@@ -92,6 +94,23 @@ def claim(
                 f"since {format_instant(watch.moved)}. End that process, then try again: what it has read is kept."
             )
         sleep(LOOK_SECONDS)
+
+
+@contextmanager
+def owned(archive: "Archive", staging: "Staging") -> Iterator[None]:
+    """Where the block fails because another process has taken the load over, and perhaps finished it, say that.
+
+    Raises:
+        OtherLoadUnderWay: it has.
+    """
+    try:
+        yield
+    except OtherLoadUnderWay:
+        raise
+    except PipelineError as error:
+        if archive.staging() != staging:
+            raise taken_over(archive.uri) from error
+        raise
 
 
 def _begin(archive: "Archive", mine: "Staging", state: LoadState) -> Claimed:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from report_pipeline import points
 from report_pipeline.errors import CallerMistake, PermanentFailure, PipelineError
 from report_pipeline.events.carry import Workspace, live_rows, workspace
-from report_pipeline.events.claims import Claimed, claim
+from report_pipeline.events.claims import Claimed, claim, owned
 from report_pipeline.events.decode import PageDecoder, UnreadablePage
 from report_pipeline.events.export_files import Bucket, Export, Folder, Place, find_exports
 from report_pipeline.events.intake import Intake
@@ -241,6 +241,8 @@ class _Import:
         clock: Callable[[], datetime],
         on_progress: Callable[[LoadProgress], None] | None,
     ) -> None:
+        self._archive = archive
+        self._staging = claimed.staging
         self._plan = chosen
         self._follower = follower
         self._rows = rows
@@ -262,7 +264,7 @@ class _Import:
         self._ticker = Ticker("scan", on_progress, total=sum(export.items for export in chosen.exports))
 
     def run(self) -> LoadResult:
-        with Heart(self._journal.beat):
+        with owned(self._archive, self._staging), Heart(self._journal.beat):
             self._staged.epoch.create(self._position())
             if self._plan.changes:
                 with workspace() as work:
@@ -353,14 +355,14 @@ class _Import:
         import pyarrow.compute as pc
 
         _, incremental = _line_decoders()
-        newest: dict[str, tuple[int, Any]] = {}
+        newest: dict[str, tuple[int, bytes]] = {}
         for line in lines:
             change = incremental.decode(line)
             written = int(change.Metadata.WriteTimestampMicros.N)
             name = storable(change.Keys.request_id.S)
             if name not in newest or newest[name][0] <= written:
-                newest[name] = written, change.NewImage
-        images = {name: change for name, change in newest.items() if change[1] is not None}
+                newest[name] = written, bytes(change.NewImage)
+        images = {name: change for name, change in newest.items() if change[1]}
         if images:
             batch = self._page([image for _, image in images.values()])
             versions = pa.array([version(1, written) for written, _ in images.values()], pa.string())
@@ -371,7 +373,7 @@ class _Import:
         gone = [
             {KEY: name, VERSION: version(1, written), DELETED: True}
             for name, (written, image) in newest.items()
-            if image is None
+            if not image
         ]
         if gone:
             yield self._rows.batch(gone)
@@ -393,7 +395,7 @@ def _line_decoders() -> tuple[Any, Any]:
         [
             ("Metadata", struct("Metadata", [("WriteTimestampMicros", number)])),
             ("Keys", struct("Keys", [(KEY, text)], forbid_unknown_fields=True)),
-            ("NewImage", msgspec.Raw | None, None),
+            ("NewImage", msgspec.Raw, msgspec.Raw()),
         ],
     )
     return msgspec.json.Decoder(full), msgspec.json.Decoder(incremental)

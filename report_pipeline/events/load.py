@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from report_pipeline import points
 from report_pipeline.errors import PipelineError, TransientFailure
-from report_pipeline.events.claims import Claimed, Finished, claim
+from report_pipeline.events.claims import Claimed, Finished, claim, owned
 from report_pipeline.events.intake import Intake
 from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
 from report_pipeline.events.staged import StagedEpoch, result_of
@@ -122,6 +122,7 @@ class _Load:
         on_progress: Callable[[LoadProgress], None] | None,
     ) -> None:
         self._archive = archive
+        self._staging = claimed.staging
         self._table = table
         self._follower = follower
         self._clock = clock
@@ -141,7 +142,7 @@ class _Load:
         self, wire: "Wire", rows: "RowMaker", segments: int, consistent: bool, max_read_units: float | None
     ) -> LoadResult:
         try:
-            with Heart(self._journal.beat):
+            with owned(self._archive, self._staging), Heart(self._journal.beat):
                 follows_along = self._take_position()
                 if self._journal.state.read_at is None:
                     self._scan(wire, rows, segments, consistent, max_read_units, follows_along)

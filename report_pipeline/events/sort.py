@@ -128,7 +128,7 @@ class Runs:
         """How many rows there are in all runs."""
         return sum(metadata.num_rows for _, metadata, _ in self._footers)
 
-    def parts(self, row_bytes: float, since: Bound | None = None, part_bytes: int = PART_BYTES) -> list[Part]:
+    def parts(self, row_bytes: float, since: Bound | None = None, part_bytes: int | None = None) -> list[Part]:
         """Where to cut: parts that follow each other and together hold every row from `since` on.
 
         A part holds `part_bytes` and at most one row group of each run more.
@@ -136,8 +136,9 @@ class Runs:
         Args:
             row_bytes: how much an average row takes in memory.
             since: where to begin; None at the beginning.
-            part_bytes: how much a part is to hold.
+            part_bytes: how much a part is to hold; by default `PART_BYTES`.
         """
+        part_bytes = part_bytes or PART_BYTES
         low = since or Bound()
         groups = sorted(
             (max(group.first, low), max(group.size, round(group.rows * row_bytes)))

@@ -190,7 +190,7 @@ class StagedEpoch:
             raise taken_over(self._archive.uri)
         points.reached("load.after_switch")
         remove_runs(self._archive, self.epoch.id)
-        return result_of(self._archive.snapshot(), self.epoch.id, self._journal.state, days)
+        return result_of(self._archive.snapshot(), self.epoch.id, self._journal.end(), days)
 
 
 def result_of(snapshot: "Snapshot", epoch: str, state: LoadState | None, changed_days: list[date]) -> LoadResult:

@@ -270,6 +270,10 @@ class Journal:
             self._state, self._at, self._moved = state, now, False
         return state
 
+    def end(self) -> LoadState:
+        """The state at the end, which is not committed any more."""
+        return replace(self._state, seconds=self._state.seconds + (self._clock() - self._at).total_seconds())
+
     def moved(self) -> None:
         """Have the next commit say that the load has got on."""
         self._moved = True
