@@ -146,19 +146,19 @@ class Assembler:
 
         names = sorted(columns.keys() - self._rows.schema.declared)
         width = len(names)
+        if not width:
+            nothing = pa.nulls(0, pa.string())
+            return pa.MapArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), count + 1), nothing, nothing)
         texts = [self._text(*columns[name], bad) for name in names]
         places = upto(count * width)
-        items, attributes = places, places
-        if width:
-            items = pc.divide(places, width)
-            attributes = pc.subtract(places, pc.multiply(items, width))
+        items = pc.divide(places, width)
+        attributes = pc.subtract(places, pc.multiply(items, width))
         # Attribute by attribute becomes item by item.
         turned = pc.add(pc.multiply(attributes, count), items)
-        together = pa.concat_arrays(texts) if texts else pa.nulls(0, pa.string())
         return pa.MapArray.from_arrays(
             pc.multiply(upto(count + 1), width),
             pa.array(names, pa.string()).take(attributes),
-            together.take(turned),
+            pa.concat_arrays(texts).take(turned),
         )
 
     def _text(self, kind: str, content: "pa.Array", bad: set[int]) -> "pa.Array":

@@ -111,10 +111,12 @@ class Wire:
         # As the client itself does: whoever stands in for the network (moto) answers here.
         for _, answer in self._client.meta.events.emit(f"before-send.dynamodb.{operation}", request=signed):
             if answer is not None:
+                body: bytes = answer.content
                 break
         else:
+            signed.stream_output = True
             answer = self._endpoint.http_session.send(signed)
-        body: bytes = answer.content
+            body = _read(answer, signed)
         _check(answer.headers.get(CHECKSUM), body)
         body = _unpacked(body, answer.headers.get("content-encoding"))
         if answer.status_code != _OK:
@@ -153,6 +155,22 @@ class Wire:
         )
         error: Exception = self._client.exceptions.from_code(parsed["Error"]["Code"])(parsed, operation)
         return error
+
+
+def _read(answer: Any, request: Any) -> bytes:
+    """The body as it is sent, in one piece, which is quicker than in the client's many; errors are the client's."""
+    from botocore import exceptions as boto
+    from urllib3 import exceptions as urllib3
+
+    try:
+        body: bytes = answer.raw.read(decode_content=False)
+    except urllib3.ReadTimeoutError as error:
+        raise boto.ReadTimeoutError(endpoint_url=request.url, error=error) from error
+    except urllib3.ProtocolError as error:
+        raise boto.ConnectionClosedError(endpoint_url=request.url, error=error, request=request) from error
+    except urllib3.HTTPError as error:
+        raise boto.HTTPClientError(error=error) from error
+    return body
 
 
 def _may_be_repeated(error: BaseException) -> bool:
