@@ -7,8 +7,11 @@ import time
 from collections.abc import Callable
 
 
-def report(name: str, *, value: float, unit: str, baseline: float, aim: float) -> None:
-    """Print one result as a JSON line; `aim` bounds the ratio of `value` to `baseline` from above."""
+def report(name: str, *, value: float, unit: str, baseline: float, aim: float, at_least: bool = False) -> None:
+    """Print one result as a JSON line.
+
+    `aim` bounds the ratio of `value` to `baseline` from above, and `at_least` from below.
+    """
     ratio = value / baseline
     line = {
         "name": name,
@@ -17,7 +20,7 @@ def report(name: str, *, value: float, unit: str, baseline: float, aim: float) -
         "baseline": round(baseline, 4),
         "ratio": round(ratio, 3),
         "aim": aim,
-        "met": ratio <= aim,
+        "met": ratio >= aim if at_least else ratio <= aim,
     }
     print(json.dumps(line), flush=True)
 
