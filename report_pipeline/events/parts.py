@@ -10,6 +10,7 @@ Merged and gathered parts are sorted by event time, so of a large one only the r
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     Groups = Callable[["Part", pq.FileMetaData], Sequence[int]]
     """Names the row groups of a part that are to be read."""
+
+REQUESTS_AT_ONCE = 16
+"""Parts that are read from S3 at once."""
 
 # Delta's statistics of instants are cut to milliseconds.
 _CUT = timedelta(milliseconds=1)
@@ -221,23 +225,33 @@ def read_parts(
         TransientFailure: S3 does not answer.
     """
     import pyarrow as pa
+
+    parts = list(parts)
+    if storage.remote and len(parts) > 1:
+        # Each takes a few answers of S3, one after the other.
+        with ThreadPoolExecutor(min(len(parts), REQUESTS_AT_ONCE)) as pool:
+            tables = list(pool.map(lambda part: _read(storage, part, schema, groups), parts))
+    else:
+        tables = [_read(storage, part, schema, groups) for part in parts]
+    return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def _read(storage: "Storage", part: Part, schema: "pa.Schema", groups: "Groups | None") -> "pa.Table":
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tables = []
-    for part in parts:
-        try:
-            with storage.open(part.path) as source, pq.ParquetFile(source, pre_buffer=storage.remote) as parquet:
-                if groups is None:
-                    table = parquet.read(columns=schema.names)
-                else:
-                    wanted = groups(part, parquet.metadata)
-                    if not wanted:
-                        continue
-                    table = _read_groups(parquet, wanted, schema.names)
-            tables.append(table.select(schema.names).cast(schema))
-        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-            raise _unreadable(storage, part, error) from error
-    return pa.concat_tables(tables) if tables else schema.empty_table()
+    try:
+        with storage.open(part.path) as source, pq.ParquetFile(source, pre_buffer=storage.remote) as parquet:
+            if groups is None:
+                table = parquet.read(columns=schema.names)
+            else:
+                wanted = groups(part, parquet.metadata)
+                if not wanted:
+                    return schema.empty_table()
+                table = _read_groups(parquet, wanted, schema.names)
+        return table.select(schema.names).cast(schema)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise _unreadable(storage, part, error) from error
 
 
 def _read_groups(parquet: "pq.ParquetFile", groups: "Sequence[int]", names: list[str]) -> "pa.Table":

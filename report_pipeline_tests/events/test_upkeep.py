@@ -454,6 +454,23 @@ class TestBesideOthers:
         assert kinds(lab) == kinds(lab, date(2019, 6, 2)) == [Kind.MERGED]
         assert lab.storage.folders("epochs") == [lab.archive.current().id]
 
+    def test_two_upkeeps_in_processes_of_their_own_beside_a_follower_and_a_reader(self, lab: Any) -> None:
+        lab.load([lab.event("moving", lab.june(1))])
+        command = [sys.executable, upkeep_child.__file__, lab.archive.uri, lab.schema.model_dump_json(), "", "15"]
+        children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        written: list[str] = []
+        while any(child.poll() is None for child in children):
+            number = len(written)
+            lab.follow(lab.live(f"{number:04}", lab.june(1, 1)), lab.live("moving", lab.june(1, 2, number % 60)))
+            written.append(f"{number:04}")
+            assert lab.ids(lab.window(1)) == [*written, "moving"]
+        said = [child.communicate()[0] for child in children]
+        assert [child.returncode for child in children] == [0, 0]
+        assert any("1 days rewritten" in text for text in said)
+        keep_up(lab, force=True)
+        assert lab.ids(lab.window(1)) == [*written, "moving"]
+        assert len(rows(lab)) == len(written) + 1
+
     def test_followers_readers_and_two_upkeeps_in_parallel(self, any_lab: Any) -> None:
         """Commit n puts event n, and moves one event to minute n. A reader sees exactly the first so many commits."""
         lab, days = any_lab, 2
