@@ -33,6 +33,8 @@ POINTS = (
     "load.claimed",
     "load.before_scan_commit",
     "load.after_scan_commit",
+    "load.carried",
+    "load.before_part",
     "load.sorted_part",
     "load.before_switch",
     "load.after_switch",
@@ -123,7 +125,9 @@ class Scenario:
     def run(self) -> Outcome:
         """Do all of it."""
         with points.listening(self._at_point), self._unclear_commits(), patch.object(reading, "READERS", 1):
-            self._in_full(self._load)
+            self._maybe_crash(self._load)
+            if self.archive.current() is None:
+                self._in_full(self._load)
             self._misbehave()
             for _ in range(self.rng.randrange(10, 20)):
                 self._act()
@@ -133,15 +137,15 @@ class Scenario:
 
     def _act(self) -> None:
         rng, world = self.rng, self.world
-        kind = rng.choices(["write", "follow", "time", "stream", "calls", "upkeep", "load"], [6, 7, 2, 3, 3, 1, 0.4])[0]
+        kind = rng.choices(["write", "follow", "time", "stream", "calls", "upkeep", "load"], [6, 7, 2, 3, 3, 1, 0.6])[0]
         if kind == "write":
             self._write()
         elif kind == "follow":
             self._maybe_crash(self._follow)
         elif kind == "time":
             self._say("time passes")
-            long = 93_600 if "trim" in self.plan.faults else 30_000
-            world.pass_time(rng.choice([rng.random() * 30, rng.random() * 1800, rng.random() * long]))
+            long = rng.uniform(40_000, 95_000) if "trim" in self.plan.faults else 30_000 * rng.random()
+            world.pass_time(rng.choice([rng.random() * 30, rng.random() * 1800, long]))
         elif kind == "stream":
             self._disturb()
         elif kind == "calls":
@@ -172,8 +176,9 @@ class Scenario:
     # --- what there is to do
 
     def _write(self) -> None:
+        settled = self._settled()
         for _ in range(self.rng.randrange(1, 13)):
-            self.world.write(self._settled())
+            self.world.write(settled)
             self.world.pass_time(self.rng.random())
         self._say("writes")
 
@@ -225,7 +230,7 @@ class Scenario:
 
     def _maybe_crash(self, action: Callable[[], None]) -> None:
         """Do it; perhaps it crashes at a point, or something else happens there."""
-        chance, passed = self.rng.random(), self.rng.randrange(3 if action == self._follow else 8)
+        chance, passed = self.rng.random(), self.rng.randrange(12 if action == self._load else 3)
         if chance < 0.4:
             self._armed = passed, self._crash
         elif chance < 0.65:

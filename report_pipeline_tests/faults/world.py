@@ -156,8 +156,11 @@ class World:
         elif kind == "merge":
             upper = next((other for other in open_shards if other.low == shard.high), None)
             if upper is None:
-                return
-            table.merge(shard, upper)
+                # There have to be two first.
+                kind = "split"
+                table.split(shard)
+            else:
+                table.merge(shard, upper)
         elif kind == "another stream":
             table.switch_on()
         elif kind == "restart":
