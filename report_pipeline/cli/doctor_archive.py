@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from report_pipeline.cli.diagnosis import Diagnosis
 from report_pipeline.cli.output import say
+from report_pipeline.events.shards import RESTARTED
 from report_pipeline.instants import describe_duration, format_instant
 from report_pipeline.settings import Settings
 
@@ -140,11 +141,15 @@ def _freshness(state: "ArchiveState", now: datetime, diagnosis: Diagnosis, facts
     if position.gap is not None:
         gap = position.gap
         facts["gap"] = {"since": gap.since, "noticed": gap.noticed, "why": gap.why}
-        diagnosis.problem(
-            f"The stream has a gap since {format_instant(gap.since)}: {gap.why}.",
-            "What was written since may be missing, and reports of windows that end later are provisional."
-            " `report-pipeline load` reads the table anew and mends it; so does the sensor follow_events.",
-        )
+        what = f"The stream has a gap since {format_instant(gap.since)}: {gap.why}."
+        if gap.why == RESTARTED:
+            diagnosis.note(f"{what} The next build of a window that ended later reads the table anew.")
+        else:
+            diagnosis.problem(
+                what,
+                "What was written since may be missing, and reports of windows that end later are provisional."
+                " `report-pipeline load` reads the table anew and mends it; so does the sensor follow_events.",
+            )
     elif position.stream is None:
         diagnosis.note(f"{held}; it was loaded without a stream")
     elif age > ALARMING_AGE:

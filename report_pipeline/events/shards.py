@@ -15,6 +15,9 @@ KEPT = timedelta(hours=23)
 """Records are kept for 24 hours; what is this old may be gone within moments."""
 
 
+RESTARTED = "the embedded DynamoDB was started anew, and its streams do not outlast that"
+"""Why there is a gap wherever an emulator was ended and started."""
+
 SUCCESSORS_SHOWN = timedelta(minutes=1)
 """How long those that go on from a shard may take to be listed; if there are none then, it merged into another's."""
 
@@ -34,6 +37,8 @@ def on_stream(position: Position, info: StreamInfo | None, now: datetime) -> Pos
         why = NO_STREAM if info is None else info.problem or NO_STREAM
     elif position.stream is None:
         why = "the table's stream was switched on after the load"
+    elif info is not None and position.stream.startswith(f"{info.arn} "):
+        why = RESTARTED
     else:
         why = "the table's stream was created anew"
     return replace(position.with_gap(why, now), stream=stream, shards={})

@@ -12,6 +12,7 @@ import pytest
 from report_pipeline.events.archive import Archive
 from report_pipeline.events.epoch import OpenEpoch
 from report_pipeline.events.position import Gap, Position
+from report_pipeline.events.shards import RESTARTED
 from report_pipeline.events.rows import RowMaker
 from report_pipeline.events.schema import load_event_schema
 from report_pipeline.events.touched import Touched
@@ -139,6 +140,16 @@ def test_of_many_only_the_newest_are_shown(run: Run, lab: Lab) -> None:
     found = archive_of(run("doctor"))
     assert (found["undated"], len(found["newest_put_aside"])) == (101, 5)
     assert found["newest_put_aside"][0]["request_id"] == "newest"
+
+
+def test_that_the_embedded_database_was_started_anew_is_told_and_no_problem(run: Run, lab: Lab) -> None:
+    lab.load()
+    gap = Gap(NOW - timedelta(minutes=3), NOW, RESTARTED)
+    lab.follow(replace(FRESH, gap=gap, era=2, watermark=gap.since))
+    ran = run("doctor")
+    assert ran.code == 0
+    assert "started anew" in ran.err
+    assert archive_of(ran)["gap"]["why"] == RESTARTED
 
 
 def test_a_gap_is_a_problem_that_a_load_mends(run: Run, lab: Lab) -> None:
