@@ -143,7 +143,8 @@ class _Served:
             return records[0] if records and records[0].end_time else None
 
         record = _wait(ended, "a file's run")
-        assert record.dagster_run.is_success and record.end_time is not None
+        assert record.dagster_run.is_success
+        assert record.end_time is not None
         return self._parts(record.dagster_run.run_id, "bare_sensor", put, record.end_time)
 
     def _parts(self, run_id: str, sensor: str, put: float, done: float) -> dict[str, float]:
