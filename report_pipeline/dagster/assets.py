@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -20,14 +21,15 @@ from report_pipeline.dagster.failures import step_failures
 from report_pipeline.dagster.metadata import built_metadata, definition_metadata, escaped
 from report_pipeline.dagster.partitions import cadence_partitions, custom_partitions, events_dependency
 from report_pipeline.errors import CallerMistake
-from report_pipeline.pipeline import Pipeline
+from report_pipeline.pipeline import Pipeline, Rooms
 from report_pipeline.reports.definition import CUSTOM
 from report_pipeline.settings import Settings
 from report_pipeline.windows import Cadence, Window, parse_window
 
 if TYPE_CHECKING:
+    from report_pipeline.reports.build import BuiltReport
     from report_pipeline.reports.definition import ReportDefinition
-
+    from report_pipeline.reports.store import Receipt
 
 _KEY_EXAMPLE = "2019-06-21T15:00:00Z/2019-06-24T15:00:00Z"
 
@@ -89,10 +91,7 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
                         windows=windows,
                         heads=heads,
                         compute=lambda window: builder.build(window, now=pipeline.clock()),
-                        on_published=lambda partition, built, receipt: context.add_asset_metadata(
-                            built_metadata(built, receipt, rooms.table.client, pipeline.settings.reports_table),
-                            partition_key=partition,
-                        ),
+                        on_published=partial(_record, context, rooms),
                     )
                     yield dg.Output(builds)
                 if brought.load is not None:
@@ -105,6 +104,20 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
                 yield from check_results(key, builds)
 
     return report
+
+
+def _record(
+    context: dg.AssetExecutionContext, rooms: Rooms, partition: str, built: "BuiltReport", receipt: "Receipt"
+) -> None:
+    """Have the UI show what was published; a final report that was reopened is warned of."""
+    context.add_asset_metadata(
+        built_metadata(built, receipt, rooms.client, rooms.settings.reports_table), partition_key=partition
+    )
+    if receipt.reopened:
+        context.log.warning(
+            f"{built.definition.name}, window {built.window.key}: it was final, and is reopened by an event that has"
+            f" come, changed or gone since; revision {receipt.head.revision}."
+        )
 
 
 def broken_asset(name: str, problems: Sequence[str]) -> dg.AssetsDefinition:

@@ -50,7 +50,9 @@ def built_metadata(built: "BuiltReport", receipt: "Receipt", client: Any, table:
         "quarantined": built.rejected,
         "quarantined without a time": built.undated,
         "revision": head.revision,
-        "content": "new content" if receipt.changed else "unchanged, nothing written",
+        "state": head.state,
+        "content": _content(receipt),
+        "watermark": format_instant(built.watermark),
         "window (UTC)": f"{times['start']} to {times['end']}",
     }
     if built.window.zone != "UTC":
@@ -61,6 +63,17 @@ def built_metadata(built: "BuiltReport", receipt: "Receipt", client: Any, table:
     if not columns.keys() <= {UUID, *built.definition.columns}:
         metadata["dagster/column_schema"] = _column_schema(columns, built.definition)
     return metadata
+
+
+def _content(receipt: "Receipt") -> str:
+    """What a publication did, in words."""
+    if not receipt.changed:
+        return "unchanged, nothing written"
+    if receipt.reopened:
+        return "new content: the report was final and is reopened"
+    if receipt.rows_written or receipt.head.revision == 1:
+        return "new content"
+    return "the state or the counts are new, the rows are the same" if receipt.head.rows else "new, without rows"
 
 
 def _column_schema(types: dict[str, str], definition: "ReportDefinition") -> dg.TableSchema:

@@ -23,6 +23,8 @@ def lab(dynamodb: Any, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch
     """Empty tables, the report `visits`, and a clock that stands at 1 July 2019."""
     monkeypatch.setenv("REPORT_PIPELINE_EMBEDDED", "0")
     lab = Lab(load_settings(defs=tmp_path / "defs", events_table="clicks"), dynamodb, instance)
+    # A stream's records are of the time at which the test put the items.
+    monkeypatch.setattr("moto.dynamodb.models.table.utcnow", lambda: lab.now.replace(tzinfo=None))
     lab.table.create()
     lab.store.create()
     return lab

@@ -1,6 +1,5 @@
 """The assets `events` and those of reports: what is loaded, what is never published, and what the UI shows."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -8,42 +7,39 @@ import dagster as dg
 import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from report_pipeline.errors import PermanentFailure
-from report_pipeline.events.table import EventsTable, ScanProgress
+from report_pipeline import points
+from report_pipeline.errors import PermanentFailure, TransientFailure
 from report_pipeline.windows import Window
-from report_pipeline_tests.support.dagster_lab import Lab, checks, day, failure, materialized, retries
+from report_pipeline_tests.support.dagster_lab import Lab, LabPipeline, checks, day, failure, materialized, retries
 
-EVENTS_CHECK = dg.AssetCheckKey(dg.AssetKey("events"), "nothing_quarantined")
-
-
-class CountedTable(EventsTable):
-    """An events table that counts its scans; `during` runs while one is under way."""
-
-    scans = 0
-    during: Callable[[], object] = staticmethod(lambda: None)
-
-    def scan(self, segments: int, on_page: Callable[[ScanProgress], None] | None = None) -> Iterator[list[Any]]:
-        self.scans += 1
-        yield from super().scan(segments, on_page)
-        self.during()
-
-
-@pytest.fixture
-def table(lab: Lab) -> CountedTable:
-    lab.table = CountedTable(lab.client, lab.settings.events_table)
-    return lab.table
+QUARANTINE, CONTINUITY = (
+    dg.AssetCheckKey(dg.AssetKey("events"), name) for name in ("nothing_quarantined", "followed_without_gap")
+)
 
 
 def asset_of(lab: Lab, *path: str) -> dg.AssetSpec:
     return next(spec for spec in lab.defs().resolve_all_asset_specs() if spec.key == dg.AssetKey(path))
 
 
-def test_a_range_of_events_is_one_scan_and_records_what_each_day_holds(lab: Lab, table: CountedTable) -> None:
+def latest(lab: Lab, check: dg.AssetCheckKey) -> tuple[AssetCheckExecutionRecordStatus, dg.AssetCheckEvaluation]:
+    """The status and the evaluation that the UI shows of a check."""
+    (found,) = lab.instance.event_log_storage.get_latest_asset_check_execution_by_key([check]).values()
+    assert found.event is not None
+    assert found.event.dagster_event is not None
+    return found.status, found.event.dagster_event.asset_check_evaluation_data
+
+
+def logged(lab: Lab, result: dg.ExecuteInProcessResult) -> str:
+    """What the run has logged."""
+    return "\n".join(entry.message for entry in lab.instance.all_logs(result.run_id))
+
+
+def test_a_range_of_events_is_one_load_and_records_what_each_day_holds(lab: Lab) -> None:
     lab.put(
         ("2019-06-21T10:00:00+09:00", "ada"), ("2019-06-22T08:59:59+09:00", "ada"), ("2019-06-22T09:00:00+09:00", "bob")
     )
     result = lab.run_events("2019-06-20", "2019-06-23")
-    assert table.scans == 1
+    assert lab.loads == 1
     found = materialized(result, "events")
     assert {key: said["dagster/partition_row_count"] for key, said in found.items()} == {
         "2019-06-20": 0,
@@ -51,39 +47,121 @@ def test_a_range_of_events_is_one_scan_and_records_what_each_day_holds(lab: Lab,
         "2019-06-22": 1,
         "2019-06-23": 0,
     }
-    assert found["2019-06-21"]["read at"] == "2019-07-01T00:00:00+00:00"
-    assert checks(result)["nothing_quarantined"].passed
+    assert found["2019-06-21"] == {
+        "dagster/partition_row_count": 2,
+        "quarantined": 0,
+        "watermark": "2019-07-01T00:00:00Z",
+    }
+    assert {name: check.passed for name, check in checks(result).items()} == {
+        "nothing_quarantined": True,
+        "followed_without_gap": True,
+    }
+    assert "Read 3 items of the events table" in logged(lab, result)
 
 
-def test_a_day_of_events_is_replaced(lab: Lab, table: CountedTable) -> None:
-    lab.put(("2019-06-21T10:00:00Z", "ada"))
+def test_a_load_for_one_day_records_the_others_that_it_found_too(lab: Lab) -> None:
+    lab.put(("2019-06-21T10:00:00Z", "ada"), ("2019-06-25T10:00:00Z", "ada"))
+    found = materialized(lab.run_events("2019-06-22"), "events")
+    assert {key: said["dagster/partition_row_count"] for key, said in found.items()} == {
+        "2019-06-21": 1,
+        "2019-06-22": 0,
+        "2019-06-25": 1,
+    }
+
+
+def test_what_came_changed_and_went_since_is_followed_and_not_read_anew(lab: Lab) -> None:
+    lab.put(("2019-06-21T10:00:00Z", "ada"), ("2019-06-21T10:30:00Z", "ada"))
     lab.run_events("2019-06-21")
     lab.client.delete_item(TableName="clicks", Key={"request_id": {"S": "r1"}})
+    moved = {"request_id": {"S": "r2"}, "visitor": {"S": "eve"}, "created": {"S": "2019-06-23T00:00:00Z"}}
+    lab.table.put([moved])
     lab.put(("2019-06-21T11:00:00Z", "bob"), ("2019-06-21T12:00:00Z", "cyd"))
-    assert materialized(lab.run_events("2019-06-21"), "events")["2019-06-21"]["dagster/partition_row_count"] == 2
-    lab.run("visits", "daily", "2019-06-21")
+    lab.later(seconds=5)
+    found = materialized(lab.run_events("2019-06-21"), "events")
+    assert found["2019-06-21"]["dagster/partition_row_count"] == 2
+    assert found["2019-06-21"]["watermark"] == "2019-07-01T00:00:05Z"
+    assert found["2019-06-23"]["rows appended"] == 1
+    lab.run("visits", "daily", "2019-06-21", "2019-06-23")
     assert [row["visitor"] for row in lab.rows("visits", day(21))] == ["bob", "cyd"]
-    assert table.scans == 2
+    assert [row["visitor"] for row in lab.rows("visits", day(23))] == ["eve"]
+    assert lab.loads == 1
 
 
-def test_a_report_loads_the_days_that_are_missing_in_one_scan_and_records_them(lab: Lab, table: CountedTable) -> None:
+def test_reload_reads_the_table_anew_and_tells_of_the_days_that_differ(lab: Lab) -> None:
+    lab.put(("2019-06-21T10:00:00Z", "ada"), ("2019-06-22T10:00:00Z", "ada"))
+    lab.run_events("2019-06-21")
+    lab.put(("2019-06-22T11:00:00Z", "bob"))
+    result = lab.run_events("2019-06-23", config={"reload": True})
+    assert lab.loads == 2
+    assert {key: said["dagster/partition_row_count"] for key, said in materialized(result, "events").items()} == {
+        "2019-06-22": 2,
+        "2019-06-23": 0,
+    }
+    assert "Loading the events table (as asked)" in logged(lab, result)
+
+
+def test_the_present_day_of_events_can_be_materialised(lab: Lab) -> None:
+    lab.now = datetime.now(UTC)
+    lab.put((lab.now.isoformat(), "ada"))
+    today = lab.now.date().isoformat()
+    assert materialized(lab.run_events(today), "events")[today]["dagster/partition_row_count"] == 1
+
+
+def test_the_first_build_of_a_report_loads_the_table_once_and_later_ones_follow(lab: Lab) -> None:
     lab.put(("2019-06-21T10:00:00Z", "ada"), ("2019-06-23T10:00:00Z", "bob"))
-    lab.run_events("2019-06-22")
     result = lab.run("visits", "daily", "2019-06-21", "2019-06-23")
     assert result.success
-    assert table.scans == 2
     assert {key: said["dagster/partition_row_count"] for key, said in materialized(result, "events").items()} == {
         "2019-06-21": 1,
         "2019-06-23": 1,
     }
-    (checked,) = lab.instance.event_log_storage.get_latest_asset_check_execution_by_key([EVENTS_CHECK]).values()
-    assert checked.status is AssetCheckExecutionRecordStatus.SUCCEEDED
+    assert "nothing is loaded yet" in logged(lab, result)
+    assert [latest(lab, check)[0] for check in (QUARANTINE, CONTINUITY)] == [
+        AssetCheckExecutionRecordStatus.SUCCEEDED
+    ] * 2
+    lab.put(("2019-06-22T10:00:00Z", "cyd"))
     again = lab.run("visits", "hourly", "2019-06-21-00:00", "2019-06-23-23:00")
     assert again.success
-    assert (table.scans, materialized(again, "events")) == (2, {})
+    assert lab.loads == 1
+    assert set(materialized(again, "events")) == {"2019-06-22"}
+    assert materialized(lab.run("visits", "daily", "2019-06-22"), "events") == {}
 
 
-def test_a_day_of_another_zone_loads_both_utc_days_that_it_touches(lab: Lab, table: CountedTable) -> None:
+def test_without_a_stream_the_table_is_read_again_for_windows_that_ended_later_alone(lab: Lab) -> None:
+    lab.no_stream()
+    lab.now = datetime(2019, 6, 22, 12, tzinfo=UTC)
+    lab.put(("2019-06-21T10:00:00Z", "ada"))
+    assert lab.run("visits", "daily", "2019-06-21").success
+    lab.later(days=3)
+    lab.put(("2019-06-22T10:00:00Z", "bob"))
+    assert lab.run("visits", "daily", "2019-06-20", "2019-06-21").success
+    assert lab.loads == 1
+    result = lab.run("visits", "daily", "2019-06-22")
+    assert lab.loads == 2
+    assert "because the table has no stream" in logged(lab, result)
+    assert set(materialized(result, "events")) == {"2019-06-22"}
+    assert lab.rows("visits", day(22)) == [{"visitor": "bob", "n": 1}]
+
+
+def test_at_a_gap_windows_settled_before_are_built_and_others_are_loaded_for(lab: Lab) -> None:
+    lab.no_stream()
+    lab.now = datetime(2019, 6, 23, tzinfo=UTC)
+    lab.put(("2019-06-21T10:00:00Z", "ada"))
+    assert lab.run("visits", "daily", "2019-06-21").success
+    lab.switch_stream_on()
+    lab.later(hours=30)
+    lab.put(("2019-06-23T10:00:00Z", "bob"))
+    before = lab.run("visits", "daily", "2019-06-22")
+    assert (before.success, lab.loads) == (True, 1)
+    assert latest(lab, CONTINUITY)[0] is AssetCheckExecutionRecordStatus.SUCCEEDED
+    after = lab.run("visits", "daily", "2019-06-23")
+    assert (after.success, lab.loads) == (True, 2)
+    assert "because the stream has a gap since 2019-06-23 00:00:00 UTC" in logged(lab, after)
+    assert lab.rows("visits", day(23)) == [{"visitor": "bob", "n": 1}]
+    assert lab.head("visits", day(23)).final
+
+
+def test_a_day_of_another_zone_is_read_from_both_utc_days_that_it_touches(lab: Lab) -> None:
     lab.put(("2019-06-21T15:00:00Z", "ada"), ("2019-06-22T14:59:59.999999Z", "ada"), ("2019-06-22T15:00:00Z", "bob"))
     result = lab.run("visits", "tokyo_daily", "2019-06-22")
     assert set(materialized(result, "events")) == {"2019-06-21", "2019-06-22"}
@@ -92,7 +170,7 @@ def test_a_day_of_another_zone_loads_both_utc_days_that_it_touches(lab: Lab, tab
     ]
 
 
-def test_a_window_of_a_day_that_has_not_ended_is_built_from_what_is_there(lab: Lab, table: CountedTable) -> None:
+def test_a_window_of_a_day_that_has_not_ended_is_built_from_what_is_there(lab: Lab) -> None:
     now = datetime.now(UTC)
     hour = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
     lab.now = now
@@ -114,48 +192,48 @@ def test_days_before_the_first_partition_of_events_are_loaded_too(lab: Lab, cade
 def test_nothing_is_published_while_the_events_table_is_missing(lab: Lab) -> None:
     lab.client.delete_table(TableName="clicks")
     result = lab.run("visits", "daily", "2019-06-21", "2019-06-22")
-    assert "no events table 'clicks'" in failure(result)
+    assert failure(result).startswith("There is no table 'clicks'.")
     assert retries(result) == 0
     assert lab.store.heads("visits") == []
 
 
-def test_a_day_that_is_not_loaded_up_to_what_its_window_needs_fails_by_name(
-    lab: Lab, table: CountedTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("report_pipeline.events.load.ensure_loaded", lambda *windows, **options: None)
-    result = lab.run("visits", "daily", "2019-06-21")
-    assert "the archive does not hold 2019-06-21" in failure(result)
+def test_a_window_from_before_the_archives_retention_fails_by_name(lab: Lab) -> None:
+    lab.settings = lab.settings.model_copy(update={"archive_retention_days": 10})
+    lab.use(LabPipeline)
+    lab.put(("2019-06-12T10:00:00Z", "ada"), ("2019-06-25T10:00:00Z", "bob"))
+    result = lab.run("visits", "daily", "2019-06-12", "2019-06-13")
+    assert "the archive holds days from 2019-06-21 (UTC) on" in failure(result)
     assert lab.store.heads("visits") == []
-    lab.now = datetime(2019, 6, 22, 12, tzinfo=UTC)
-    lab.run_events("2019-06-22")
-    lab.now = datetime(2019, 6, 23, 1, tzinfo=UTC)
-    result = lab.run("visits", "daily", "2019-06-22")
-    assert "the archive does not hold 2019-06-22" in failure(result)
-    assert lab.store.heads("visits") == []
+    assert lab.run("visits", "daily", "2019-06-25").success
 
 
-def test_days_that_are_filled_while_they_are_loaded_are_not_recorded(lab: Lab, table: CountedTable) -> None:
-    from report_pipeline.events.archive import Archive
-    from report_pipeline.events.schema import load_event_schema
+def test_days_that_are_filled_again_and_again_while_they_are_loaded_are_not_recorded(lab: Lab) -> None:
+    lab.no_stream()
+    lab.put(("2019-06-21T10:00:00Z", "ada"))
 
-    archive = Archive(lab.settings.archive_uri, load_event_schema(lab.settings.defs))
-    table.during = lambda: archive.mark_stale([date(2019, 6, 22)])
-    result = lab.run_events("2019-06-21", "2019-06-22")
-    assert "The days 2019-06-22 of the events table were being filled" in failure(result)
+    def fill(point: str) -> None:
+        if point == "load.before_switch":
+            lab.archive.mark_stale([date(2019, 6, 22)], lab.now)
+
+    lab.run_events("2019-06-21")
+    lab.archive.mark_stale([date(2019, 6, 22)], lab.now)
+    assert lab.run_events("2019-06-21").success
+    assert lab.loads == 1
+    with points.listening(fill):
+        result = lab.run_events("2019-06-21", "2019-06-22")
+    assert "is being filled while it is loaded" in failure(result)
     assert retries(result) == 2
     assert materialized(result, "events") == {}
 
 
-def test_reload_events_reads_days_again_that_are_loaded(lab: Lab, table: CountedTable) -> None:
+def test_reload_events_reads_the_table_anew(lab: Lab) -> None:
     lab.put(("2019-06-21T10:00:00Z", "ada"))
     lab.run("visits", "daily", "2019-06-21")
     lab.put(("2019-06-21T11:00:00Z", "bob"))
-    lab.run("visits", "daily", "2019-06-21")
-    assert [row["visitor"] for row in lab.rows("visits", day(21))] == ["ada"]
     result = lab.run("visits", "daily", "2019-06-21", config={"reload_events": True})
     assert [row["visitor"] for row in lab.rows("visits", day(21))] == ["ada", "bob"]
     assert set(materialized(result, "events")) == {"2019-06-21"}
-    assert table.scans == 2
+    assert lab.loads == 2
 
 
 def test_the_launchpad_says_what_reload_events_is(lab: Lab) -> None:
@@ -163,7 +241,7 @@ def test_the_launchpad_says_what_reload_events_is(lab: Lab) -> None:
     field = op.config_schema.as_field().config_type.fields["reload_events"]  # type: ignore[attr-defined]
     assert (field.default_value, field.description) == (
         False,
-        "Read the window's days from the events table again, even if they are loaded.",
+        "Read the whole events table anew first, even if the archive has followed its stream.",
     )
 
 
@@ -183,6 +261,7 @@ def test_quarantined_events_are_counted_and_warned_of(lab: Lab) -> None:
     assert {name: value.value for name, value in loaded.metadata.items()} == {
         "quarantined": 2,
         "quarantined without a time": 2,
+        "later than the retention": 0,
     }
     assert "Reasons: " in (loaded.description or "")
 
@@ -244,11 +323,11 @@ def test_many_failing_windows_are_named_up_to_a_point(lab: Lab) -> None:
         ("2019-06-22T00:00:00.5Z/2019-06-23T00:00:00Z", "fraction"),
     ],
 )
-def test_a_custom_key_typed_wrongly_fails_with_what_to_type(lab: Lab, table: CountedTable, key: str, said: str) -> None:
+def test_a_custom_key_typed_wrongly_fails_with_what_to_type(lab: Lab, key: str, said: str) -> None:
     result = lab.run("visits", "custom", key)
     assert said in failure(result)
     assert retries(result) == 0
-    assert (table.scans, lab.store.heads("visits")) == (0, [])
+    assert (lab.loads, lab.store.heads("visits")) == (0, [])
 
 
 def test_the_hour_that_the_clocks_repeat_and_the_days_of_23_and_25_hours(lab: Lab) -> None:
@@ -326,33 +405,11 @@ def test_a_broken_definition_fails_with_its_reason(lab: Lab) -> None:
     assert not caught.value.allow_retries
 
 
-def backfilled(values: Sequence[Mapping[str, Any]]) -> list[Any]:
-    return [value["dagster/partition_row_count"] for value in values]
-
-
-def test_events_and_a_daily_report_materialise_in_one_run(lab: Lab, table: CountedTable) -> None:
-    lab.put(("2019-06-21T10:00:00Z", "ada"))
-    both = dg.define_asset_job("both", selection=dg.AssetSelection.assets("events", ["visits", "daily"]))
-    lab.write(
-        "visits/defs.yaml",
-        (lab.settings.defs / "visits/defs.yaml")
-        .read_text()
-        .replace("{name: daily, every: day, zone: UTC}", "{name: daily, every: day, zone: UTC, start: 2015-01-01}"),
-    )
-    with pytest.warns(UserWarning, match="varying BackfillPolicies"):
-        job = dg.Definitions.merge(lab.defs(), dg.Definitions(jobs=[both])).resolve_job_def("both")
-    result = lab.execute(job, "2019-06-20", "2019-06-21")
-    assert result.success
-    assert table.scans == 1
-    assert backfilled(list(materialized(result, "events").values())) == [0, 1]
-    assert backfilled(list(materialized(result, "visits", "daily").values())) == [0, 1]
-
-
 def test_an_unforeseen_error_is_not_tried_again_and_not_hidden(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def defect(*given: Any, **options: Any) -> Any:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("report_pipeline.events.load.ensure_loaded", defect)
+    monkeypatch.setattr("report_pipeline.events.current.bring_up_to_date", defect)
     result = lab.run("visits", "daily", "2019-06-21")
     (event,) = [event for event in result.all_events if event.is_step_failure]
     assert "ZeroDivisionError: a defect" in event.step_failure_data.error_display_string
@@ -363,6 +420,16 @@ def test_permanent_failures_while_loading_are_not_tried_again(lab: Lab, monkeypa
     def refused(*given: Any, **options: Any) -> Any:
         raise PermanentFailure("No access to the table.")
 
-    monkeypatch.setattr("report_pipeline.events.load.load_days", refused)
+    monkeypatch.setattr("report_pipeline.events.load.load", refused)
     result = lab.run_events("2019-06-21")
     assert (failure(result), retries(result)) == ("No access to the table.", 0)
+
+
+def test_failures_while_loading_that_may_pass_are_tried_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def throttled(*given: Any, **options: Any) -> Any:
+        raise TransientFailure("Throttled.")
+
+    monkeypatch.setattr("report_pipeline.events.load.load", throttled)
+    result = lab.run("visits", "daily", "2019-06-21")
+    assert (failure(result), retries(result)) == ("Throttled.", 2)
+    assert lab.store.heads("visits") == []

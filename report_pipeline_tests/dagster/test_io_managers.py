@@ -91,7 +91,7 @@ def test_the_same_content_again_writes_nothing(week: Lab) -> None:
 def test_a_late_event_makes_a_new_revision_of_its_window_alone(week: Lab) -> None:
     week.run("visits", "daily", DAYS[0], DAYS[-1])
     week.put(("2019-06-22T12:00:00Z", "dan"))
-    result = week.run("visits", "daily", DAYS[0], DAYS[-1], config={"reload_events": True})
+    result = week.run("visits", "daily", DAYS[0], DAYS[-1])
     assert week.rows("visits", day(22)) == [{"visitor": "dan", "n": 1}]
     assert {key: said["revision"] for key, said in materialized(result, "visits", "daily").items()} == {
         "2019-06-21": 1,
@@ -112,10 +112,10 @@ def test_a_slow_run_with_older_events_does_not_replace_a_faster_one_with_newer(
         @contextmanager
         def open_store(self) -> Iterator[ReportStore]:
             opened.append(self)
-            if len(opened) == 2:
+            if len(opened) == 1:
                 week.put(("2019-06-22T12:00:00Z", "dan"))
                 week.use(LabPipeline)
-                assert week.run("visits", "daily", "2019-06-22", config={"reload_events": True}).success
+                assert week.run("visits", "daily", "2019-06-22").success
             with super().open_store() as store:
                 yield store
 
@@ -236,7 +236,7 @@ def test_what_is_no_report_is_refused(week: Lab) -> None:
     def sums() -> int:
         return 42
 
-    defs = dg.Definitions.merge(week.defs(), dg.Definitions(assets=[sums]))
+    defs = week.merged(assets=[sums])
     with pytest.raises(dg.Failure) as caught:
         dg.materialize([sums], instance=week.instance, resources={"reports": defs.resources["reports"]})  # type: ignore[index]
     assert caught.value.description == (
@@ -274,7 +274,7 @@ class Downstream:
             self.given.append(visits)
 
         jobs = [dg.define_asset_job(f"use_{name}", selection=[name]) for name in ("same_days", "one_window")]
-        self.defs = dg.Definitions.merge(lab.defs(), dg.Definitions(assets=[same_days, one_window], jobs=jobs))
+        self.defs = lab.merged(assets=[same_days, one_window], jobs=jobs)
 
     def use(self, asset: str, *keys: str) -> dg.ExecuteInProcessResult:
         return self.lab.execute(self.defs.resolve_job_def(f"use_{asset}"), *keys)
@@ -302,7 +302,7 @@ def test_a_downstream_asset_gets_the_rows_of_its_partition(week: Lab, downstream
 def test_a_downstream_range_gets_the_windows_one_after_the_other(week: Lab, downstream: Downstream) -> None:
     week.run("visits", "daily", DAYS[0], DAYS[-1])
     week.put(("2019-06-23T12:00:00Z", "dan"))
-    week.run("visits", "daily", "2019-06-23", config={"reload_events": True})
+    week.run("visits", "daily", "2019-06-23")
     assert downstream.use("same_days", DAYS[0], DAYS[-1]).success
     rows = downstream.given[0].to_pylist()
     assert [(row["visitor"], row["window_start"].day) for row in rows] == [

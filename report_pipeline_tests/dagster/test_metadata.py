@@ -1,6 +1,8 @@
 """What a materialisation shows: counts, the window, where the rows lie, and a preview that nothing breaks out of."""
 
+import logging
 from datetime import UTC, datetime
+from typing import Any
 
 import boto3
 import pyarrow as pa
@@ -30,12 +32,69 @@ def test_counts_and_windows(lab: Lab) -> None:
         "quarantined": 0,
         "quarantined without a time": 0,
         "revision": 1,
+        "state": "final",
         "content": "new content",
+        "watermark": "2019-07-01T00:00:00Z",
         "window (UTC)": "2019-06-21T15:00:00Z to 2019-06-22T15:00:00Z",
         "window (Asia/Tokyo)": "2019-06-22T00:00:00+09:00 to 2019-06-23T00:00:00+09:00",
         "preview": "| visitor | n |\n| --- | --- |\n| ada | 2 |",
     }
     assert said["2019-06-23"]["preview"] == "| visitor | n |\n| --- | --- |\n| bob | 1 |"
+
+
+def said_of(lab: Lab) -> dict[str, Any]:
+    """State, revision, content and watermark of the window of 22 June, as a run that builds it now shows them."""
+    result = lab.run("visits", "custom", day(22).key)
+    found = materialized(result, "visits", "custom")[day(22).key]
+    warned = [entry.message for entry in lab.instance.all_logs(result.run_id) if entry.level == logging.WARNING]
+    return {name: found[name] for name in ("state", "revision", "content", "watermark")} | {"warned": warned}
+
+
+def test_a_report_is_provisional_then_final_then_visibly_reopened(lab: Lab) -> None:
+    lab.now = datetime(2019, 6, 22, 12, tzinfo=UTC)
+    lab.put(("2019-06-22T10:00:00Z", "ada"))
+    assert said_of(lab) == {
+        "state": "provisional",
+        "revision": 1,
+        "content": "new content",
+        "watermark": "2019-06-22T12:00:00Z",
+        "warned": [],
+    }
+    lab.put(("2019-06-22T11:00:00Z", "ada"))
+    assert said_of(lab)["content"] == "new content"
+    lab.now = datetime(2019, 6, 23, tzinfo=UTC)
+    said = said_of(lab)
+    assert (said["state"], said["revision"]) == ("final", 3)
+    assert said["content"] == "the state or the counts are new, the rows are the same"
+    lab.later(hours=1)
+    said = said_of(lab)
+    assert (said["content"], said["revision"]) == ("unchanged, nothing written", 3)
+    assert said["watermark"] == "2019-06-23T01:00:00Z"
+    lab.put(("2019-06-22T12:00:00Z", "bob"))
+    said = said_of(lab)
+    assert (said["state"], said["revision"]) == ("final", 4)
+    assert said["content"] == "new content: the report was final and is reopened"
+    assert said["warned"] == [
+        f"visits, window {day(22).key}: it was final, and is reopened by an event that has come, changed or gone"
+        " since; revision 4."
+    ]
+
+
+def test_an_empty_report_that_becomes_final_has_no_new_content(lab: Lab) -> None:
+    lab.now = datetime(2019, 6, 22, 12, tzinfo=UTC)
+    assert said_of(lab)["content"] == "new content"
+    lab.now = datetime(2019, 6, 23, tzinfo=UTC)
+    said = said_of(lab)
+    assert (said["state"], said["content"]) == ("final", "new, without rows")
+
+
+def test_another_definition_reopens_nothing(lab: Lab) -> None:
+    lab.put(("2019-06-22T10:00:00Z", "ada"))
+    assert said_of(lab)["state"] == "final"
+    lab.write("visits/report.sql", "SELECT visitor, count(*) + 0 AS n FROM events GROUP BY visitor")
+    lab.put(("2019-06-22T11:00:00Z", "ada"))
+    said = said_of(lab)
+    assert (said["revision"], said["content"], said["warned"]) == (2, "new content", [])
 
 
 def test_a_window_in_utc_is_shown_once(lab: Lab) -> None:
@@ -78,7 +137,7 @@ def test_elsewhere_the_head_is_named_by_endpoint_table_and_key(lab: Lab, endpoin
 
     client = boto3.client("dynamodb", endpoint_url=endpoint, config=Config(retries={"total_max_attempts": 1}))
     built = BuiltReport(
-        load_report(lab.settings.defs / "visits"), day(22), pa.table({}), 0, 0, 0, datetime(2019, 7, 1, tzinfo=UTC)
+        load_report(lab.settings.defs / "visits"), day(22), pa.table({}), 0, 0, 0, lab.now, lab.now, True, "e/1"
     )
     said = _where(built, client, "reports").value
     assert said == f'{endpoint} table reports, pk "head#visits", sk "2019-06-22T00:00:00Z/2019-06-23T00:00:00Z"'

@@ -70,12 +70,13 @@ def test_a_backfill_of_events_reaches_windows_in_utc_and_draws_a_line_to_the_oth
     assert sorted(children) == reached
 
 
-def test_the_partitions_of_events_are_utc_days_from_the_first() -> None:
+def test_the_partitions_of_events_are_utc_days_from_the_first_to_the_present_one() -> None:
     partitions = events_partitions(date(2019, 6, 20))
     assert partitions.get_partition_keys(current_time=datetime(2019, 6, 23, 0, 30, tzinfo=UTC)) == [
         "2019-06-20",
         "2019-06-21",
         "2019-06-22",
+        "2019-06-23",
     ]
 
 

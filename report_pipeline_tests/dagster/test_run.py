@@ -47,7 +47,7 @@ def test_a_partition_is_built_as_a_run_that_the_ui_shows(built: Lab) -> None:
     assert (run.tags["dagster/partition"], run.tags["report_pipeline/report"]) == ("2019-06-21", "visits")
     with home(built) as instance:
         assert instance.get_materialized_partitions(DAILY) == {"2019-06-21"}
-        assert instance.get_materialized_partitions(dg.AssetKey("events")) == {"2019-06-21"}
+        assert instance.get_materialized_partitions(dg.AssetKey("events")) == {"2019-06-21", "2019-06-23"}
     assert {
         name: said[name] for name in ("report", "cadence", "partition", "dagster/partition_row_count", "revision")
     } == {
@@ -112,11 +112,22 @@ def test_the_window_of_a_cadence_as_a_custom_one_is_the_same_report(built: Lab) 
     assert [head.window for head in built.store.heads("visits")] == [day(21)]
 
 
-def test_days_are_read_again_where_that_is_asked_for(built: Lab) -> None:
-    build_partition(built.settings, "visits", "daily", "2019-06-21")
-    built.put(("2019-06-21T11:00:00Z", "cyd"))
+def test_what_has_come_since_is_followed(built: Lab) -> None:
     assert build_partition(built.settings, "visits", "daily", "2019-06-21")["events read"] == 1
+    built.put(("2019-06-21T11:00:00Z", "cyd"))
+    said = build_partition(built.settings, "visits", "daily", "2019-06-21")
+    assert (said["events read"], said["content"]) == (2, "new content: the report was final and is reopened")
+
+
+def test_the_table_is_read_anew_where_that_is_asked_for(built: Lab) -> None:
+    build_partition(built.settings, "visits", "daily", "2019-06-21")
+    epoch = built.archive.current()
+    built.put(("2019-06-21T11:00:00Z", "cyd"))
     assert build_partition(built.settings, "visits", "daily", "2019-06-21", reload=True)["events read"] == 2
+    after = built.archive.current()
+    assert epoch is not None
+    assert after is not None
+    assert epoch.id != after.id
 
 
 @pytest.mark.parametrize(
@@ -185,7 +196,7 @@ def test_a_failure_of_a_range_names_the_windows_that_failed_and_keeps_the_others
 
 def test_a_missing_table_is_said_in_one_line(built: Lab) -> None:
     built.client.delete_table(TableName="clicks")
-    with pytest.raises(PermanentFailure, match=r"^There is no events table 'clicks'") as caught:
+    with pytest.raises(PermanentFailure, match=r"^There is no table 'clicks'") as caught:
         build_partition(built.settings, "visits", "daily", "2019-06-21")
     assert "\n" not in str(caught.value)
 
@@ -194,7 +205,7 @@ def test_a_defect_of_ours_is_named_by_its_innermost_cause(built: Lab, monkeypatc
     def defect(*given: Any, **options: Any) -> Any:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("report_pipeline.events.load.ensure_loaded", defect)
+    monkeypatch.setattr("report_pipeline.events.current.bring_up_to_date", defect)
     with pytest.raises(PermanentFailure, match=r"^The run [0-9a-f-]{36} failed: ZeroDivisionError: a defect$"):
         build_partition(built.settings, "visits", "daily", "2019-06-21")
 

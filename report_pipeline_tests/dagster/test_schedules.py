@@ -250,11 +250,11 @@ def test_windows_before_a_cadences_start_are_not_asked_for(lab: Lab) -> None:
     assert skipped(lab, "tokyo_day", datetime(2019, 5, 20, 15, 30, tzinfo=UTC)) == "No window is due yet."
 
 
-def test_schedules_are_off_unless_the_yaml_says_otherwise(lab: Lab) -> None:
+def test_reports_schedules_are_off_unless_the_yaml_says_otherwise(lab: Lab) -> None:
     found = {schedule.name: schedule for schedule in lab.defs().get_repository_def().schedule_defs}
     assert {
         name for name, schedule in found.items() if schedule.default_status is dg.DefaultScheduleStatus.RUNNING
-    } == {"new_york_day"}
+    } == {"new_york_day", "archive_upkeep"}
     assert found["tokyo_day"].description == "Yesterday. Runs at 00:30 every day, Asia/Tokyo; the previous day."
     assert (found["tokyo_day"].cron_schedule, found["tokyo_day"].execution_timezone) == ("30 0 * * *", "Asia/Tokyo")
 

@@ -1,6 +1,7 @@
 """Reports over moto, an ephemeral Dagster instance, and a clock that the test sets."""
 
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import dagster as dg
 from report_pipeline.aws import Aws
 from report_pipeline.dagster.partitions import dynamic_name, job_name, range_tags
 from report_pipeline.definitions import build_defs
+from report_pipeline.events.archive import Archive
 from report_pipeline.events.schema import load_event_schema
 from report_pipeline.events.table import EventsTable
 from report_pipeline.pipeline import Kept, Pipeline, Rooms
@@ -50,6 +52,16 @@ attributes:
 VISITS_SQL = "SELECT visitor, count(*) AS n FROM events GROUP BY visitor\n"
 
 
+class LabRooms(Rooms):
+    """Rooms that count the loads of the table."""
+
+    lab: "Lab"
+
+    def load(self, **options: Any) -> Any:
+        self.lab.loads += 1
+        return super().load(**options)
+
+
 class LabPipeline(Pipeline):
     """The real rooms over the lab's one client: to make a client anew for each run takes most of its time."""
 
@@ -58,9 +70,9 @@ class LabPipeline(Pipeline):
     @contextmanager
     def open(self) -> Iterator[Rooms]:
         schema = load_event_schema(self.settings.defs)
-        rooms = Rooms(self.settings, self.clock, Aws(None, None, embedded=False), schema, self.lab.kept)
-        # The lab's own, on which tests change a method now and then.
-        rooms.__dict__.update(table=self.lab.table, store=self.lab.store)
+        rooms = LabRooms(self.settings, self.clock, Aws(None, None, embedded=False), schema, self.lab.kept)
+        # The lab's own store, on which tests change a method now and then.
+        rooms.__dict__.update(lab=self.lab, table=self.lab.table, store=self.lab.store)
         yield rooms
 
     @contextmanager
@@ -88,6 +100,7 @@ class Lab:
     instance: dg.DagsterInstance
     now: datetime = datetime(2019, 7, 1, tzinfo=UTC)
     resources: Mapping[str, Any] | None = None
+    loads: int = 0
 
     def __post_init__(self) -> None:
         self.use(LabPipeline)
@@ -126,6 +139,33 @@ class Lab:
         resources = {"pipeline": self.pipeline, "reports": ReportsIOManager(self.pipeline)}
         return build_defs(self.settings, {**resources, **(self.resources or {})})
 
+    def no_stream(self) -> None:
+        """Create the events table anew, without a stream."""
+        name = self.settings.events_table
+        self.client.delete_table(TableName=name)
+        self.client.create_table(
+            TableName=name,
+            KeySchema=[{"AttributeName": "request_id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "request_id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+
+    def switch_stream_on(self) -> None:
+        """Switch on the stream of a table that has none: if it is loaded, the stream has a gap."""
+        stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+        self.client.update_table(TableName=self.settings.events_table, StreamSpecification=stream)
+
+    def later(self, **by: float) -> datetime:
+        """Set the clock on."""
+        self.now += timedelta(**by)
+        return self.now
+
+    @property
+    def archive(self) -> Archive:
+        """The archive."""
+        with self.pipeline.open() as rooms:
+            return rooms.archive
+
     def put(self, *events: tuple[str, str] | tuple[str, str, Mapping[str, Any]]) -> None:
         """Put events: time and visitor, maybe further attributes in DynamoDB JSON. Ids are counted."""
         items = []
@@ -152,11 +192,24 @@ class Lab:
         job = (defs or self.defs()).resolve_job_def(job_name(report, cadence))
         return self.execute(job, *keys, config=config and {f"{report}__{cadence}": config})
 
-    def run_events(self, *days: str) -> dg.ExecuteInProcessResult:
-        """Load days in one run of `events`."""
+    def run_events(self, *days: str, config: Mapping[str, Any] | None = None) -> dg.ExecuteInProcessResult:
+        """Materialise days in one run of `events`."""
         assets = dg.AssetSelection.assets("events")
-        defs = dg.Definitions.merge(self.defs(), dg.Definitions(jobs=[dg.define_asset_job("load", selection=assets)]))
-        return self.execute(defs.resolve_job_def("load"), *days)
+        defs = self.merged(jobs=[dg.define_asset_job("load", selection=assets)])
+        return self.execute(defs.resolve_job_def("load"), *days, config=config and {"events": config})
+
+    def run_job(self, name: str) -> dg.ExecuteInProcessResult:
+        """Run a job that has no partitions."""
+        return self.execute(self.defs().resolve_job_def(name))
+
+    def merged(self, **more: Any) -> dg.Definitions:
+        """The definitions with further ones."""
+        with warnings.catch_warnings():
+            # Dagster itself makes sensors anew when definitions are merged, in a way that it calls beta.
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            merged = dg.Definitions.merge(self.defs(), dg.Definitions(**more))
+            merged.get_repository_def()
+        return merged
 
     def execute(
         self, job: dg.JobDefinition, *keys: str, config: Mapping[str, Any] | None = None
