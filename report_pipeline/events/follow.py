@@ -11,9 +11,10 @@ begins a new era; following goes on with what there is, and only a new load mend
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from report_pipeline import points
@@ -23,8 +24,9 @@ from report_pipeline.events.archive import Archive
 from report_pipeline.events.changes import Changes
 from report_pipeline.events.delta import Overtaken
 from report_pipeline.events.epoch import Epoch, OpenEpoch
+from report_pipeline.events.followed import Followed
 from report_pipeline.events.lookup import places_of
-from report_pipeline.events.position import Gap, Position, ShardPosition
+from report_pipeline.events.position import Position, ShardPosition
 from report_pipeline.events.reading import Budget, ShardRead, ShardReader
 from report_pipeline.events.rows import RowMaker
 from report_pipeline.events.shards import start_position
@@ -44,51 +46,6 @@ PATIENCE = timedelta(minutes=2)
 
 _MOST_TRIES = 10
 _PAUSE = 0.5
-
-
-@dataclass(frozen=True)
-class Followed:
-    """What a step, or several, did.
-
-    Attributes:
-        epoch: the id of the epoch that was followed.
-        version: of its events table, in which it all is.
-        records: of the stream, consumed.
-        rows: appended.
-        days: how many rows each UTC day got; None stands for no day.
-        touched: the seconds of event time that changed.
-        commits: made.
-        watermark: every event whose write the stream could show before it is in.
-        gap: the gap that is open, or None.
-        lag_seconds: how long ago the whole stream was read.
-        lag_events: about how many records are left in it.
-    """
-
-    epoch: str
-    version: int
-    records: int
-    rows: int
-    days: Mapping[date | None, int]
-    touched: Touched
-    commits: int
-    watermark: datetime
-    gap: Gap | None
-    lag_seconds: float
-    lag_events: int
-
-    def then(self, later: "Followed") -> "Followed":
-        """Both together: this one, and a later one."""
-        days = dict(self.days)
-        for day, rows in later.days.items():
-            days[day] = days.get(day, 0) + rows
-        return replace(
-            later,
-            records=self.records + later.records,
-            rows=self.rows + later.rows,
-            days=days,
-            touched=self.touched.union(later.touched),
-            commits=self.commits + later.commits,
-        )
 
 
 @dataclass
@@ -214,6 +171,26 @@ class Follower:
             self._looked_at = None
         raise _always_overtaken(self.stream.table_name)
 
+    def begin_at_end(self, epoch: Epoch) -> None:
+        """Have this follower leave out, in an epoch that was just created, what the stream holds now.
+
+        For a load that reads every write answered by now from the table itself: the records of a whole day need not
+        be read again then. A position has no name for such a place, so it is this follower's alone, and lasts for the
+        15 minutes of an iterator, or to its first record; whoever goes on without it reads everything, and comes to
+        the same.
+
+        Raises:
+            PermanentFailure: no access to the stream.
+            TransientFailure: the service is unreachable or throttles.
+        """
+        info = self.stream.info()
+        if info is None or not info.usable or info.name != epoch.open().position.stream:
+            return
+        try:
+            self._reader.begin_at_end(epoch.id, info.arn, self.stream.shards(info.arn))
+        except NoSuchShard:
+            return  # the next step sees that it is another stream
+
     def _step(
         self, epoch: Epoch | None, most_records: int, seconds: float, until: datetime | None
     ) -> tuple[Followed | None, bool, bool]:
@@ -270,7 +247,7 @@ class Follower:
         # A gap begins an era; so its records are applied apart from those before.
         changes = self._changes(opened, walk.position)
         passed: set[str] = set()
-        missing: set[str] = set()
+        again: Counter[str] = Counter()
         while walk.position.stream is not None and (info := self._look(walk)) is not None:
             ready = [name for name in rules.readable(walk.position, walk.listed) if name not in passed]
             if not ready or (passed and not budget.left(self._clock())):
@@ -278,10 +255,9 @@ class Follower:
             passed.update(ready)
             walk.position, starts = self._starts(walk, ready)
             changes.era = walk.position.era
-            reads = self._reader.read(info.arn, starts, budget, until)
-            gone = {name for name, read in reads.items() if read.missing} - missing
-            passed -= gone | {name for name, read in reads.items() if read.trimmed}
-            missing |= gone
+            reads = self._reader.read(opened.epoch.id, info.arn, starts, budget, until)
+            again.update(name for name, read in reads.items() if read.failed)
+            passed -= {name for name, read in reads.items() if read.failed and again[name] < _MOST_TRIES}
             records = self._take(walk, reads)
             changes.era = walk.position.era
             changes.add(records)
@@ -307,7 +283,7 @@ class Follower:
                 continue
             entries[name] = read.position
             if read.trimmed:
-                if rules.lost_by_trim(walk.position, read.position, now):
+                if read.position.after is not None and rules.lost_by_trim(walk.position, read.position, now):
                     why = f"the records of shard {name} after the last one that was read are gone"
                     walk.position = walk.position.with_gap(why, now)
                 entries[name] = replace(read.position, after=None)

@@ -7,14 +7,22 @@ when one of a second has been read, everything of earlier seconds has been.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from report_pipeline.errors import TransientFailure
 from report_pipeline.events.position import ShardPosition
-from report_pipeline.events.stream import RECORDS_A_READ, ExpiredIterator, NoSuchShard, Record, TableStream, Trimmed
+from report_pipeline.events.stream import (
+    RECORDS_A_READ,
+    ExpiredIterator,
+    NoSuchShard,
+    Record,
+    Shard,
+    TableStream,
+    Trimmed,
+)
 
 READERS = 8
 """Shards that are read at once; each takes a connection and up to a megabyte a read."""
@@ -69,6 +77,11 @@ class ShardRead:
     trimmed: bool = False
     missing: bool = False
 
+    @property
+    def failed(self) -> bool:
+        """Whether nothing was read, and another try is to be made."""
+        return self.trimmed or self.missing
+
 
 @dataclass
 class _Place:
@@ -77,6 +90,8 @@ class _Place:
     after: str | None
     iterator: str | None = None
     empty_since: datetime | None = None
+    ended_at: datetime | None = None
+    """When it was seen that the shard is closed and nothing of it is wanted."""
 
 
 class ShardReader:
@@ -86,16 +101,30 @@ class ShardReader:
         """`clock` gives the present instant (aware)."""
         self._stream = stream
         self._clock = clock
-        self._places: dict[tuple[str, str], _Place] = {}
+        self._places: dict[tuple[str, str, str], _Place] = {}
 
-    def forget(self) -> None:
-        """Drop all iterators."""
-        self._places.clear()
+    def begin_at_end(self, epoch: str, arn: str, shards: Iterable[Shard]) -> None:
+        """Have this epoch's first reads of these shards leave out what the shards hold now.
+
+        Raises:
+            PermanentFailure: no access.
+            TransientFailure: the service is unreachable or keeps throttling.
+        """
+        for shard in shards:
+            place = _Place(None)
+            if shard.last is not None:
+                place.ended_at = self._clock()
+            else:
+                try:
+                    place.iterator = self._stream.iterator(arn, shard.id, None, latest=True)
+                except NoSuchShard:
+                    continue
+            self._places[epoch, arn, shard.id] = place
 
     def read(
-        self, arn: str, shards: Mapping[str, ShardPosition], budget: Budget, until: datetime | None
+        self, epoch: str, arn: str, shards: Mapping[str, ShardPosition], budget: Budget, until: datetime | None
     ) -> dict[str, ShardRead]:
-        """One pass over these shards: each to its end, or as far as the budget goes.
+        """One pass over these shards for an epoch: each to its end, or as far as the budget goes.
 
         With `until`, each up to where nothing from before that instant is missing. The first is read once at least.
 
@@ -110,7 +139,7 @@ class ShardReader:
             if name != first and not budget.left(self._clock()):
                 return ShardRead([], shards[name])
             try:
-                return self._read(arn, name, shards[name], budget, until)
+                return self._read((epoch, arn, name), shards[name], budget, until)
             except Trimmed:
                 return ShardRead([], shards[name], trimmed=True)
             except NoSuchShard:
@@ -121,11 +150,16 @@ class ShardReader:
         with ThreadPoolExecutor(READERS, thread_name_prefix="read-stream") as pool:
             return dict(zip(shards, pool.map(one, shards), strict=True))
 
-    def _read(self, arn: str, name: str, position: ShardPosition, budget: Budget, until: datetime | None) -> ShardRead:
+    def _read(
+        self, key: tuple[str, str, str], position: ShardPosition, budget: Budget, until: datetime | None
+    ) -> ShardRead:
+        _, arn, name = key
         # Taken out, so that what fails on the way is begun anew.
-        place = self._places.pop((arn, name), None)
+        place = self._places.pop(key, None)
         if place is None or place.after != position.after:
             place = _Place(position.after)
+        if place.ended_at is not None:
+            return ShardRead([], replace(position, ended=place.ended_at))
         records: list[Record] = []
         expired = 0
         while True:
@@ -157,7 +191,7 @@ class ShardReader:
                 break
             if not budget.left(self._clock()):
                 break
-        self._places[arn, name] = place
+        self._places[key] = place
         behind = 0 if reached or _is_fresh(read.records, began) else _behind(records, began)
         return ShardRead(records, position, behind)
 
