@@ -69,7 +69,10 @@ class Project:
         return {spec.key.to_user_string() for spec in self.defs().resolve_all_asset_specs()}
 
     def schedules(self) -> set[str]:
-        return {schedule.name for schedule in self.defs().get_repository_def().schedule_defs}
+        """The schedules of the folders; the archive's is there whatever they hold."""
+        found = {schedule.name for schedule in self.defs().get_repository_def().schedule_defs}
+        assert "archive_upkeep" in found
+        return found - {"archive_upkeep"}
 
     def reason(self, name: str) -> str:
         """What the item of a broken definition says, without what Markdown needs to show it so."""
@@ -105,14 +108,26 @@ def test_the_snapshot_is_written_as_it_is_compared() -> None:
     assert FILE.read_text() == json.dumps(snapshot(), indent=1, ensure_ascii=False) + "\n"
 
 
-def test_a_project_has_its_assets_jobs_schedules_and_sensor(project: Project) -> None:
+def test_a_project_has_its_assets_jobs_schedules_and_sensors(project: Project) -> None:
     assert project.assets() == {"events", *CUSTOM_ASSETS}
     repository = project.defs().get_repository_def()
     assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {
-        f"build_visits__{cadence}" for cadence in ("hourly", "daily", "tokyo_daily", "new_york_daily", "custom")
+        *(f"build_visits__{cadence}" for cadence in ("hourly", "daily", "tokyo_daily", "new_york_daily", "custom")),
+        "load_events",
+        "archive_upkeep",
     }
     assert project.schedules() == {"visits_day"}
-    assert [sensor.name for sensor in repository.sensor_defs] == ["custom_window_retention"]
+    assert {sensor.name for sensor in repository.sensor_defs} == {"custom_window_retention", "follow_events"}
+
+
+def test_a_report_that_says_so_has_a_sensor_that_refreshes_it(project: Project) -> None:
+    project.write("visits/defs.yaml", VISITS_YAML + "  refresh: on_events\n  refresh_every: 5m\n")
+    sensor = project.defs().resolve_sensor_def("visits_refresh")
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert "at most once in 300 s" in (sensor.description or "")
+    assert {job.name for job in sensor.jobs} == {
+        f"build_visits__{cadence}" for cadence in ("hourly", "daily", "tokyo_daily", "new_york_daily", "custom")
+    }
 
 
 @pytest.mark.parametrize(
@@ -238,8 +253,9 @@ def test_of_two_schedules_with_one_name_the_later_folder_is_shown_as_broken(proj
     assert "visits_day" in project.reason("visits")
 
 
-def test_a_schedule_with_the_sensors_name_is_shown_as_broken(project: Project) -> None:
-    project.report("other", "custom_window_retention")
+@pytest.mark.parametrize("name", ["custom_window_retention", "follow_events", "archive_upkeep"])
+def test_a_schedule_with_the_name_of_a_sensor_or_of_ours_is_shown_as_broken(project: Project, name: str) -> None:
+    project.report("other", name)
     assert project.assets() == {"events", "other/broken", *CUSTOM_ASSETS}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -19,7 +20,8 @@ CUSTOM = dg.AssetKey(["visits", "custom"])
 
 @pytest.fixture
 def built(lab: Lab) -> Lab:
-    """Events on two days of June 2019."""
+    """Events on two days of June 2019, put at present: `build` has the true clock."""
+    lab.now = datetime.now(UTC)
     lab.put(("2019-06-21T10:00:00Z", "ada"), ("2019-06-23T10:00:00Z", "bob"))
     return lab
 
