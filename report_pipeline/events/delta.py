@@ -35,6 +35,9 @@ NOTE = "report_pipeline"
 KEEP_HOURS = 8
 """How long superseded files stay, for readers that opened the table before. Runs are ended after six hours."""
 
+COMMITS_BETWEEN_CUTS = 100
+"""How often a commit cuts the log: to do so it looks at each of its files."""
+
 # Row groups small enough that a short window of a very large day reads little more than itself.
 ROWS_A_GROUP = 8_192
 
@@ -180,7 +183,13 @@ def _write(
     file_bytes: int | None = None,
 ) -> None:
     import pyarrow as pa
-    from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
+    from deltalake import (
+        CommitProperties,
+        PostCommitHookProperties,
+        Transaction,
+        WriterProperties,
+        write_deltalake,
+    )
     from deltalake.exceptions import CommitFailedError, DeltaError
 
     if isinstance(rows, pa.Table):
@@ -197,6 +206,9 @@ def _write(
             commit_properties=CommitProperties(
                 custom_metadata={NOTE: json.dumps(note, sort_keys=True)} if note is not None else None,
                 app_transactions=numbers,
+            ),
+            post_commithook_properties=PostCommitHookProperties(
+                create_checkpoint=True, cleanup_expired_logs=(handle.version() + 1) % COMMITS_BETWEEN_CUTS == 0
             ),
         )
     except CommitFailedError as error:

@@ -29,7 +29,7 @@ WRITER = "report_pipeline.follow"
 CONFIGURATION = {
     # A reader opens the newest checkpoint and the commits since.
     "delta.checkpointInterval": "25",
-    # Commits' notes are to be there for a day. Every commit looks through the whole log: 8,000 files cost it 0.1 s.
+    # Commits' notes are to be there for a day.
     "delta.logRetentionDuration": "interval 25 hours",
     # Superseded files are listed in each checkpoint: 8,000 cost a reader 20 ms.
     "delta.deletedFileRetentionDuration": f"interval {delta.KEEP_HOURS} hours",

@@ -10,18 +10,22 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from deltalake import DeltaTable
 
 from report_pipeline.aws import Aws
 from report_pipeline.events.archive import Archive
 from report_pipeline.events.epoch import Epoch, OpenEpoch
+from report_pipeline.events.parts import Kind, parts_by_day
 from report_pipeline.events.position import Position
 from report_pipeline.events.rows import Row, RowMaker
 from report_pipeline.events.schema import EventSchema
 from report_pipeline.events.storage import Storage
 from report_pipeline.events.touched import Touched
+from report_pipeline.events.upkeep import UpkeepResult, upkeep
 from report_pipeline.events.versions import version
 from report_pipeline.windows import Window
 
+FIRST = date(2019, 6, 1)
 SCHEMA: dict[str, Any] = {
     "time": {"attribute": "created", "format": "iso8601"},
     "columns": {"page": {"attribute": "pathname"}, "amount": "number", "adblock": "boolean"},
@@ -83,6 +87,24 @@ class Lab:
         self.sequence += 1
         return version(1, self.sequence)
 
+    def keep_up(self, **given: Any) -> UpkeepResult:
+        """The archive's upkeep by the lab's clock."""
+        chosen: dict[str, Any] = {"files": 2, "retention_days": None} | given
+        return upkeep(self.archive, clock=self.clock, **chosen)
+
+    def kinds(self, day: date | None = FIRST) -> list[Kind]:
+        """The kinds of a day's files, 1 June 2019's without one named, in the order of their names."""
+        epoch = self.archive.current()
+        assert epoch is not None
+        return sorted((part.kind for part in parts_by_day(epoch.open()).get(day, [])), key=lambda kind: kind.value)
+
+    def stored(self) -> list[dict[str, Any]]:
+        """All rows that the files hold, whether they count or not."""
+        epoch = self.archive.current()
+        assert epoch is not None
+        found: list[dict[str, Any]] = DeltaTable(epoch.path).to_pyarrow_table().to_pylist()
+        return found
+
     def ids(self, window: Window) -> list[str]:
         """The ids of the window's events, in the archive's order."""
         found: list[str] = self.archive.snapshot().read(window)["request_id"].to_pylist()
@@ -111,6 +133,13 @@ class Lab:
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     return Lab(Storage.local(tmp_path / "archive"))
+
+
+@pytest.fixture
+def today(lab: Lab) -> Lab:
+    """The lab at the present time, by which files are dated."""
+    lab.now = datetime.now(UTC)
+    return lab
 
 
 @pytest.fixture(scope="session")

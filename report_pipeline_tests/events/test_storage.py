@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from report_pipeline.errors import PermanentFailure
+from report_pipeline.errors import CallerMistake, PermanentFailure, TransientFailure
+from report_pipeline.events.archive import Archive
 from report_pipeline.events.storage import Storage
 from report_pipeline.events.versions import version
 
@@ -86,3 +87,38 @@ def test_versions_sort_by_era_then_by_the_number_of_any_length() -> None:
 def test_numbers_that_no_version_can_be_made_of_are_refused(era: int, sequence: int | str) -> None:
     with pytest.raises(ValueError, match=r"no version|invalid literal"):
         version(era, sequence)
+
+
+class TestOnS3:
+    """What is another on S3 than in a folder."""
+
+    def test_a_uri_without_a_bucket_is_refused(self) -> None:
+        with pytest.raises(CallerMistake, match="names no bucket"):
+            Storage.of("s3:///archive", client_of=lambda service: None)
+
+    def test_a_bucket_that_does_not_exist_is_named(self, lab: Any, embedded: Any) -> None:
+        archive = Archive(Storage.of("s3://no-such-bucket/archive", client_of=embedded.client), lab.schema)
+        with pytest.raises(PermanentFailure, match="s3://no-such-bucket/archive/index cannot be"):
+            archive.index.claim(lab.now, archive.digest)
+
+    def test_an_endpoint_that_does_not_answer_is_a_failure_that_may_pass(
+        self, lab: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import boto3
+
+        monkeypatch.setattr("report_pipeline.events.storage._PATIENCE", {"max_retries": "0"})
+        client = boto3.client("s3", endpoint_url="http://127.0.0.1:9", region_name="us-east-1")
+        archive = Archive(Storage.of("s3://bucket/archive", client_of=lambda service: client), lab.schema)
+        with pytest.raises(TransientFailure, match="s3://bucket/archive/index cannot be read now"):
+            archive.state()
+
+    def test_credentials_that_were_refreshed_are_used_from_then_on(self, lab: Any, embedded: Any, bucket: str) -> None:
+        client = embedded.client("s3")
+        storage = Storage.of(f"s3://{bucket}/refreshed", client_of=lambda service: client)
+        on_s3 = type(lab)(storage)
+        on_s3.load([lab.event("a", lab.june(1))])
+        reader = on_s3.archive.snapshot()
+        before = storage.options
+        client._request_signer._credentials.access_key = "another"
+        assert storage.options["aws_access_key_id"] == "another" != before["aws_access_key_id"]
+        assert reader.read(lab.window(1))["request_id"].to_pylist() == ["a"]
