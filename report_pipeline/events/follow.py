@@ -171,26 +171,6 @@ class Follower:
             self._looked_at = None
         raise _always_overtaken(self.stream.table_name)
 
-    def begin_at_end(self, epoch: Epoch) -> None:
-        """Have this follower leave out, in an epoch that was just created, what the stream holds now.
-
-        For a load that reads every write answered by now from the table itself: the records of a whole day need not
-        be read again then. A position has no name for such a place, so it is this follower's alone, and lasts for the
-        15 minutes of an iterator, or to its first record; whoever goes on without it reads everything, and comes to
-        the same.
-
-        Raises:
-            PermanentFailure: no access to the stream.
-            TransientFailure: the service is unreachable or throttles.
-        """
-        info = self.stream.info()
-        if info is None or not info.usable or info.name != epoch.open().position.stream:
-            return
-        try:
-            self._reader.begin_at_end(epoch.id, info.arn, self.stream.shards(info.arn))
-        except NoSuchShard:
-            return  # the next step sees that it is another stream
-
     def _step(
         self, epoch: Epoch | None, most_records: int, seconds: float, until: datetime | None
     ) -> tuple[Followed | None, bool, bool]:

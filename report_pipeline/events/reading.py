@@ -7,7 +7,7 @@ when one of a second has been read, everything of earlier seconds has been.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -19,7 +19,6 @@ from report_pipeline.events.stream import (
     ExpiredIterator,
     NoSuchShard,
     Record,
-    Shard,
     TableStream,
     Trimmed,
 )
@@ -90,8 +89,6 @@ class _Place:
     after: str | None
     iterator: str | None = None
     empty_since: datetime | None = None
-    ended_at: datetime | None = None
-    """When it was seen that the shard is closed and nothing of it is wanted."""
 
 
 class ShardReader:
@@ -102,24 +99,6 @@ class ShardReader:
         self._stream = stream
         self._clock = clock
         self._places: dict[tuple[str, str, str], _Place] = {}
-
-    def begin_at_end(self, epoch: str, arn: str, shards: Iterable[Shard]) -> None:
-        """Have this epoch's first reads of these shards leave out what the shards hold now.
-
-        Raises:
-            PermanentFailure: no access.
-            TransientFailure: the service is unreachable or keeps throttling.
-        """
-        for shard in shards:
-            place = _Place(None)
-            if shard.last is not None:
-                place.ended_at = self._clock()
-            else:
-                try:
-                    place.iterator = self._stream.iterator(arn, shard.id, None, latest=True)
-                except NoSuchShard:
-                    continue
-            self._places[epoch, arn, shard.id] = place
 
     def read(
         self, epoch: str, arn: str, shards: Mapping[str, ShardPosition], budget: Budget, until: datetime | None
@@ -158,8 +137,6 @@ class ShardReader:
         place = self._places.pop(key, None)
         if place is None or place.after != position.after:
             place = _Place(position.after)
-        if place.ended_at is not None:
-            return ShardRead([], replace(position, ended=place.ended_at))
         records: list[Record] = []
         expired = 0
         while True:

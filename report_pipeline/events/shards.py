@@ -22,10 +22,15 @@ SUCCESSORS_SHOWN = timedelta(minutes=1)
 """How long those that go on from a shard may take to be listed; if there are none then, it merged into another's."""
 
 
-def start_position(info: StreamInfo | None, now: datetime) -> Position:
-    """Where a load begins that starts `now` (UTC): everything that the stream still has is to be read."""
+def start_position(info: StreamInfo | None, now: datetime, after: Position | None = None) -> Position:
+    """Where a load begins that starts `now` (UTC): everything that the stream still has is to be read.
+
+    With `after`, where the epoch before has got to, only what came later is: for a load that reads consistently, and
+    so sees all that was written before. A position on another stream is of no use, and left aside.
+    """
     stream = info.name if info is not None and info.usable else None
-    return Position(stream, era=1, since=now, watermark=now)
+    shards = after.shards if after is not None and after.stream == stream else {}
+    return Position(stream, era=1, since=now, watermark=now, shards=shards)
 
 
 def on_stream(position: Position, info: StreamInfo | None, now: datetime) -> Position:
@@ -60,8 +65,11 @@ def lost_by_trim(position: Position, shard: ShardPosition, now: datetime) -> boo
     """Whether records were lost, when the one after which a shard is to be read on is not kept any more.
 
     A young record that is gone means that the stream has lost its records. An old one is trimmed in due course, and
-    nothing came after it before the last read that found nothing.
+    nothing came after it before the last read that found nothing. Until a record from after the load is read, the load
+    itself has seen all.
     """
+    if shard.at is not None and shard.at < position.since:
+        return now - max(position.since, shard.read_to or position.since) > KEPT
     if shard.at is not None and now - shard.at < KEPT:
         return True
     return shard.read_to is None or now - shard.read_to > KEPT

@@ -191,10 +191,8 @@ class TableStream:
                 return found
             more = {"ExclusiveStartShardId": last}
 
-    def iterator(self, arn: str, shard: str, after: str | None, *, latest: bool = False) -> str:
+    def iterator(self, arn: str, shard: str, after: str | None) -> str:
         """An iterator at the record after the one with sequence number `after`, or at the oldest that is kept.
-
-        With `latest` it is behind the newest record instead.
 
         Raises:
             Trimmed: that record is no longer kept.
@@ -202,7 +200,7 @@ class TableStream:
             PermanentFailure: no access.
             TransientFailure: the service is unreachable or keeps throttling.
         """
-        where: dict[str, Any] = {"ShardIteratorType": "LATEST" if latest else "TRIM_HORIZON"}
+        where: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}
         if after is not None:
             where = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": after}
         return str(self._call("get_shard_iterator", StreamArn=arn, ShardId=shard, **where)["ShardIterator"])

@@ -171,31 +171,28 @@ def test_throttling_and_lost_answers_delay_and_lose_nothing(lab: FollowLab) -> N
     assert len(lab.ids(22)) == 30
 
 
-def test_a_follower_that_begins_at_the_end_reads_nothing_from_before(tmp_path: Path) -> None:
-    lab = FollowLab(tmp_path / "archive")
-    for _ in range(3):
-        lab.put("old", june(22, lab.now.second))
-        lab.table.roll(lab.table.open_shards()[0])
-        lab.later(seconds=1)
-    lab.put("old", june(22, 9))
-    epoch = lab.load()
-    follower = lab.new_follower()
-    follower.begin_at_end(epoch)
+def test_a_load_can_begin_where_the_epoch_before_has_got_to(lab: FollowLab) -> None:
+    lab.put("old", june(22))
+    lab.table.roll(lab.table.open_shards()[0])
+    lab.put("old", june(22, 1))
+    lab.step()
     lab.put("new", june(22))
+    lab.load(after=lab.position())
     lab.later(seconds=5)
-    followed = follower.catch_up(lab.now)
+    followed = lab.follower.catch_up(lab.now)
     assert (followed.records, lab.ids(22)) == (1, ["new"])
-    assert followed.watermark == lab.now
-    assert lab.new_follower().catch_up(lab.now).records == 0
+    assert (followed.watermark, lab.position().era) == (lab.now, 1)
 
 
-def test_beginning_at_the_end_is_for_one_epoch_and_not_remembered_by_others(lab: FollowLab) -> None:
-    lab.put("a", june(22))
-    old = lab.archive.current()
-    epoch = lab.load()
-    lab.follower.begin_at_end(epoch)
-    assert lab.follower.catch_up(lab.now, epoch=old).records == 1
-    assert lab.new_follower().catch_up(lab.now, epoch=epoch).records == 1
+def test_a_load_begins_at_the_oldest_record_where_the_epoch_before_followed_another_stream(lab: FollowLab) -> None:
+    lab.put("old", june(22))
+    lab.step()
+    before = lab.position()
+    lab.table.switch_on()
+    lab.put("new", june(22))
+    lab.load(after=before)
+    lab.step()
+    assert (lab.ids(22), lab.position().gap) == (["new"], None)
 
 
 # --- gaps

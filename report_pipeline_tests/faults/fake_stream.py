@@ -252,8 +252,6 @@ class FakeTable:
             if SequenceNumber not in numbers:
                 raise _refusal("TrimmedDataAccessException", "GetShardIterator")
             spot += numbers.index(SequenceNumber) + 1
-        elif ShardIteratorType == "LATEST":
-            spot += len(shard.records)
         return {"ShardIterator": self._iterator(StreamArn, ShardId, spot)}
 
     def get_records(self, ShardIterator: str, Limit: int = 1000) -> dict[str, Any]:  # noqa: N803

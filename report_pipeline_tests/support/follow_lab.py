@@ -72,12 +72,12 @@ class FollowLab:
         """The table's stream; pauses before it is asked again take no time."""
         return TableStream(self.table.client, self.table.streams, "clicks", life=self.life, sleep=lambda _: None)
 
-    def load(self) -> Epoch:
+    def load(self, after: Position | None = None) -> Epoch:
         """Begin an epoch here and now, as a load of an empty table does."""
         staging = self.archive.index.claim(self.now, self.archive.digest)
         assert staging is not None
         epoch = self.archive.epoch(staging.epoch)
-        epoch.create(start_position(self.stream.info(), self.now))
+        epoch.create(start_position(self.stream.info(), self.now, after))
         assert self.archive.index.switch(staging, self.now, loaded_at=self.now)
         return epoch
 
