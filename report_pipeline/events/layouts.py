@@ -273,7 +273,8 @@ def _booleans(values: "pa.Array") -> "tuple[pa.Array, pa.Array | None]":
 def _nulls(values: "pa.Array") -> "tuple[pa.Array, pa.Array | None]":
     import pyarrow.compute as pc
 
-    return pc.equal(values, b""), None
+    nothing = pc.equal(values, b"")
+    return nothing, _unless_all(nothing)
 
 
 _READ = {"S": _texts, "N": _texts, "BOOL": _booleans, "NULL": _nulls}
