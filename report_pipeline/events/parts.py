@@ -36,6 +36,7 @@ REQUESTS_AT_ONCE = 16
 # Delta's statistics of instants are cut to milliseconds.
 _CUT = timedelta(milliseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ANY_TIME = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class Kind(Enum):
@@ -59,7 +60,7 @@ class Part:
         rejected: how many of its rows are in quarantine.
         deleted: whether it may have tombstones.
         timeless: whether it may have rows without an event time.
-        times: the least and greatest event time of rows that have one; None where no row has, or it is not known.
+        times: the least and greatest event time of rows that have one; None where no row has.
         newest: the greatest version in it.
     """
 
@@ -210,7 +211,7 @@ def _part(
         rejected=rows - unrejected,
         deleted=deleted is not False,
         timeless=timeless != 0,
-        times=None if least is None or most is None else (least, most),
+        times=(least, most) if least and most else None if timeless == rows else _ANY_TIME,
         newest=newest or "~",
     )
 

@@ -22,6 +22,7 @@ UNUSABLE = re.compile(r"[\[\]^|\\\x00-\x1f]|%[0-9A-Fa-f]{2}")
 
 # A dead endpoint is to be heard of within a minute; the library's own patience is three.
 _PATIENCE = {"connect_timeout": "5s", "timeout": "60s", "max_retries": "4", "retry_timeout": "45s"}
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CONNECT_SECONDS, _REQUEST_SECONDS = 5, 60
 
 
@@ -83,6 +84,7 @@ class Storage:
         endpoint = self._client.meta.endpoint_url
         options = {
             "aws_endpoint_url": endpoint,
+            "aws_endpoint_url_s3": endpoint,
             "aws_region": self._client.meta.region_name,
             "aws_access_key_id": credentials.access_key,
             "aws_secret_access_key": credentials.secret_key,
@@ -92,6 +94,10 @@ class Storage:
         }
         if credentials.token:
             options["aws_session_token"] = credentials.token
+        host = urlsplit(endpoint).hostname or ""
+        if host in _LOOPBACK:
+            # A proxy that the environment names is then not used, and this one is for other hosts.
+            options |= {"proxy_url": endpoint, "proxy_excludes": host}
         return options | _PATIENCE
 
     def open(self, path: str) -> "pa.NativeFile":

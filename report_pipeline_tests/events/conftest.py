@@ -130,6 +130,12 @@ class Lab:
         return Window(start, start + timedelta(days=(last or first) - first + 1), zone)
 
 
+@pytest.fixture(autouse=True)
+def _no_s3_but_the_embedded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 is a port where nobody answers, unless a client says otherwise: Arrow and Delta have sockets of their own."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+
+
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     return Lab(Storage.local(tmp_path / "archive"))

@@ -55,8 +55,12 @@ def test_a_folder_needs_no_options_and_s3_gets_those_of_the_client(lab: Any, emb
     assert "aws_session_token" not in options
 
 
-def test_a_session_token_is_passed_on_and_plain_http_is_not_allowed_without_need(lab: Any) -> None:
+def test_a_session_token_is_passed_on_and_plain_http_is_not_allowed_without_need(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import boto3
+
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
 
     keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_session_token": "token"}
     client = boto3.client("s3", region_name="eu-west-1", **keys)
@@ -107,10 +111,20 @@ class TestOnS3:
         import boto3
 
         monkeypatch.setattr("report_pipeline.events.storage._PATIENCE", {"max_retries": "0"})
-        client = boto3.client("s3", endpoint_url="http://127.0.0.1:9", region_name="us-east-1")
+        client = boto3.client("s3", region_name="us-east-1")
         archive = Archive(Storage.of("s3://bucket/archive", client_of=lambda service: client), lab.schema)
         with pytest.raises(TransientFailure, match="s3://bucket/archive/index cannot be read now"):
             archive.state()
+
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_REGION"])
+    def test_nothing_in_the_environment_leads_away_from_the_clients_endpoint(
+        self, lab: Any, embedded: Any, bucket: str, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        storage = Storage.of(f"s3://{bucket}/{name}", client_of=embedded.client)
+        on_s3 = type(lab)(storage)
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        on_s3.load([lab.event("a", lab.june(1))])
+        assert on_s3.ids(lab.window(1)) == ["a"]
 
     def test_credentials_that_were_refreshed_are_used_from_then_on(self, lab: Any, embedded: Any, bucket: str) -> None:
         client = embedded.client("s3")
