@@ -12,9 +12,9 @@ import pytest
 from report_pipeline.events.archive import Archive
 from report_pipeline.events.epoch import OpenEpoch
 from report_pipeline.events.position import Gap, Position
-from report_pipeline.events.shards import RESTARTED
 from report_pipeline.events.rows import RowMaker
 from report_pipeline.events.schema import load_event_schema
+from report_pipeline.events.shards import RESTARTED
 from report_pipeline.events.touched import Touched
 from report_pipeline.events.versions import version
 from report_pipeline.settings import PACKAGE
