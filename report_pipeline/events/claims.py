@@ -32,10 +32,9 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Finished:
-    """Another process's load that was waited for, and is what readers use now."""
+    """Another process's load that was waited for: the id of its epoch, which is what readers use now."""
 
     epoch: str
-    state: LoadState | None
 
 
 def claim(
@@ -70,7 +69,7 @@ def claim(
         other = entries.staging
         if other is None:
             if watch is not None and entries.current is not None and entries.current.epoch == watch.staging.epoch:
-                return Finished(watch.staging.epoch, watch.state)
+                return Finished(watch.staging.epoch)
             mine = archive.index.claim(now, archive.digest)
             if mine is not None:
                 return _begin(archive, mine, LoadState(now, source, mine.began_at, floor))

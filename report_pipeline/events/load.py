@@ -16,7 +16,7 @@ from report_pipeline.errors import PipelineError, TransientFailure
 from report_pipeline.events.claims import Claimed, Finished, claim, owned
 from report_pipeline.events.intake import Intake
 from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
-from report_pipeline.events.staged import StagedEpoch, result_of
+from report_pipeline.events.staged import StagedEpoch, ended_as, result_of
 from report_pipeline.events.staging import Heart, Journal, OtherLoadUnderWay
 
 if TYPE_CHECKING:
@@ -240,4 +240,4 @@ class _Load:
 
 def _others(archive: "Archive", finished: Finished) -> LoadResult:
     """What another process's load made; which days changed is its to say."""
-    return result_of(archive.snapshot(), finished.epoch, finished.state, [])
+    return result_of(archive.snapshot(), finished.epoch, ended_as(archive.epoch(finished.epoch)), [])

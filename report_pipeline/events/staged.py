@@ -6,12 +6,13 @@ Each step's end is committed before the next begins, so whoever resumes a load g
 the scan, the part of the sorting, the record of the stream after the last one that was committed.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from report_pipeline import points
+from report_pipeline.errors import PipelineError
 from report_pipeline.events import delta
 from report_pipeline.events.index import Changed
 from report_pipeline.events.intake import RUN_BYTES
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from report_pipeline.events.archive import Archive
+    from report_pipeline.events.epoch import Epoch
     from report_pipeline.events.follow import Followed, Follower
     from report_pipeline.events.index import Staging
 
@@ -134,12 +136,16 @@ class StagedEpoch:
             done += rows.num_rows
             self._append(
                 rows.filter(pc.invert(rows[DELETED])),
-                {"sorted": True} if part.high is None else {"sorted_to": part.high.to_note(), "rows": done},
+                self._ended() if part.high is None else {"sorted_to": part.high.to_note(), "rows": done},
             )
             self._journal.moved()
             ticker.tell(done, state.read_units)
         if not self.epoch.open().progress.get("sorted"):
-            self._append(self._rows.empty_table(), {"sorted": True})
+            self._append(self._rows.empty_table(), self._ended())
+
+    def _ended(self) -> dict[str, object]:
+        """What stays noted with the epoch when everything is in its days."""
+        return {"sorted": True, "state": replace(self._journal.state, scan=None).to_note()}
 
     def _append(self, rows: "pa.Table", progress: dict[str, object]) -> None:
         points.reached("load.before_part")
@@ -184,31 +190,49 @@ class StagedEpoch:
         # What was written during the comparison is in the epoch before, and has to stay in sight.
         self.follow(self._clock())
         points.reached("load.before_switch")
-        if not self._archive.index.switch(
-            self._staging, self._clock(), loaded_at=now.watermark, floor=state.floor, changed=changed
-        ):
-            raise taken_over(self._archive.uri)
+        self._switch(now.watermark, changed)
         points.reached("load.after_switch")
+        state = self._journal.end()
         remove_runs(self._archive, self.epoch.id)
-        return result_of(self._archive.snapshot(), self.epoch.id, self._journal.end(), days)
+        return result_of(self._archive.snapshot(), self.epoch.id, state, days)
+
+    def _switch(self, loaded_at: datetime, changed: Changed | None) -> None:
+        index = self._archive.index
+        try:
+            done = index.switch(
+                self._staging, self._clock(), loaded_at=loaded_at, floor=self._journal.state.floor, changed=changed
+            )
+            failure: PipelineError = taken_over(self._archive.uri)
+        except PipelineError as error:
+            done, failure = False, error
+        if not done:
+            # It may have been done all the same, and only the answer been lost.
+            current = index.entries().current
+            if current is None or current.epoch != self.epoch.id:
+                raise failure
 
 
-def result_of(snapshot: "Snapshot", epoch: str, state: LoadState | None, changed_days: list[date]) -> LoadResult:
-    """What a load made: `state` is how it ended, as far as that is known."""
+def ended_as(epoch: "Epoch") -> LoadState:
+    """How the load of a finished epoch stood when everything was in its days."""
+    return LoadState.from_note(epoch.open().progress["state"])
+
+
+def result_of(snapshot: Snapshot, epoch: str, state: LoadState, changed_days: list[date]) -> LoadResult:
+    """What a load made: `state` is how it ended."""
     days = snapshot.days()
     return LoadResult(
         epoch=epoch,
-        items_read=state.items if state else 0,
+        items_read=state.items,
         events=sum(counts.events for counts in days.values()),
-        rejected=state.rejected if state else 0,
-        undated=state.undated if state else 0,
-        older=state.older if state else 0,
-        carried=(state.carried or 0) if state else 0,
-        reasons=state.reasons if state else Counter(),
+        rejected=state.rejected,
+        undated=state.undated,
+        older=state.older,
+        carried=state.carried or 0,
+        reasons=state.reasons,
         days=days,
         changed_days=changed_days,
-        read_units=state.read_units if state else 0.0,
-        seconds=state.seconds if state else 0.0,
+        read_units=state.read_units,
+        seconds=state.seconds,
         watermark=snapshot.watermark,
     )
 

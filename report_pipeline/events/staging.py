@@ -249,6 +249,7 @@ class Journal:
         self._state = state
         self._at = state.at
         self._moved = False
+        self._ended = False
 
     @property
     def state(self) -> LoadState:
@@ -262,6 +263,8 @@ class Journal:
             PipelineError: see `RunTable.add`.
         """
         with self._lock:
+            if self._ended:
+                return self._state
             now = self._clock()
             passed = max((now - self._at).total_seconds(), 0.0)
             moves = self._state.moves + bool(self._moved or changes)
@@ -271,8 +274,10 @@ class Journal:
         return state
 
     def end(self) -> LoadState:
-        """The state at the end, which is not committed any more."""
-        return replace(self._state, seconds=self._state.seconds + (self._clock() - self._at).total_seconds())
+        """Commit nothing more, since the runs are no longer needed; returns the state at the end."""
+        with self._lock:
+            self._ended = True
+            return replace(self._state, seconds=self._state.seconds + (self._clock() - self._at).total_seconds())
 
     def moved(self) -> None:
         """Have the next commit say that the load has got on."""

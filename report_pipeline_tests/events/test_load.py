@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from report_pipeline.aws import Aws
 from report_pipeline.errors import PermanentFailure, TransientFailure
 from report_pipeline.events import claims
 from report_pipeline.events import load as module
+from report_pipeline.events.index import Index
 from report_pipeline.events.load import LoadProgress, OtherLoadUnderWay
+from report_pipeline.events.staging import Heart, LoadState, RunTable
 from report_pipeline_tests.support.load_lab import DAYS, START, LoadLab, small_steps, utc_now
 
 FIRST = START.date()
@@ -267,9 +270,13 @@ def test_of_two_that_believe_they_own_a_load_one_ends(lab: LoadLab, steps: None)
         slow.start()
         assert reached.wait(60)
         time.sleep(0.6)
-        result = lab.load(follower=lab.follower())
-        go_on.set()
-        slow.join(60)
+
+        def let_the_slow_one_go_on() -> None:
+            go_on.set()
+            slow.join(60)
+
+        with reaching("load.carried", let_the_slow_one_go_on):
+            result = lab.load(follower=lab.follower())
     assert len(failures) == 1
     assert result.epoch == lab.archive.snapshot().epoch
     assert result.items_read == 200
@@ -290,6 +297,58 @@ def test_a_load_that_stands_still_is_not_waited_for_for_ever(
     with pytest.raises(OtherLoadUnderWay, match="has got no further"):
         lab.load(clock=clock, sleep=waited.append)
     assert timedelta(minutes=5) * len(waited) < 2 * claims.PATIENCE
+
+
+def test_a_heart_that_beats_all_the_time_disturbs_nothing(lab: LoadLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.fill(300)
+    monkeypatch.setattr(module, "Heart", partial(Heart, seconds=0.001))
+    monkeypatch.setattr("report_pipeline.events.staging.BEAT_SECONDS", 0.0)
+    with small_steps(), lab.writing(seed=5), reaching("load.after_switch", lambda: time.sleep(0.1)):
+        lab.load()
+    lab.catch_up()
+    assert lab.held() == lab.expected()
+
+
+def test_a_slow_load_says_that_it_lives(lab: LoadLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.fill(10)
+    monkeypatch.setattr(module, "Heart", partial(Heart, seconds=0.01))
+    monkeypatch.setattr("report_pipeline.events.staging.BEAT_SECONDS", 0.0)
+    seen = []
+
+    def look() -> None:
+        for _ in range(2):
+            time.sleep(0.5)
+            staging = lab.archive.staging()
+            assert staging is not None
+            seen.append((state_of(lab).at, state_of(lab).moves))
+
+    with reaching("load.before_scan_commit", look):
+        lab.load()
+    assert seen[0][0] < seen[1][0]
+    assert seen[0][1] == seen[1][1]
+
+
+def state_of(lab: LoadLab) -> LoadState:
+    staging = lab.archive.staging()
+    assert staging is not None
+    state = RunTable(lab.archive.storage, lab.archive.epoch(staging.epoch).scan_path, lab.rows.arrow).state()
+    assert state is not None
+    return state
+
+
+def test_a_switch_whose_answer_is_lost_has_been_made(lab: LoadLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.fill(10)
+    switch = Index.switch
+
+    def unheard(self: Index, *given: Any, **named: Any) -> bool:
+        assert switch(self, *given, **named)
+        raise TransientFailure("S3 does not answer")
+
+    monkeypatch.setattr(Index, "switch", unheard)
+    assert lab.load().epoch == lab.archive.snapshot().epoch
+    monkeypatch.setattr(Index, "switch", lambda *_, **__: False)
+    with pytest.raises(OtherLoadUnderWay):
+        lab.load()
 
 
 def switch_stream(lab: LoadLab, *, on: bool) -> None:

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 
 from report_pipeline import points
 from report_pipeline.aws import Aws
@@ -131,7 +132,12 @@ class LoadLab:
         self.follower().catch_up(utc_now())
 
     def held(self) -> dict[str, dict[str, Any]]:
-        """The archive's events by id. An event that is there twice fails."""
+        """The archive's events by id. One that is there twice fails, also if only merged files have it twice."""
+        epoch = self.archive.current()
+        assert epoch is not None
+        files = DeltaTable(epoch.path, storage_options=self.archive.storage.options).to_pyarrow_table()
+        merged = [(row["day"], row["request_id"]) for row in files.to_pylist() if row["_appended"] is False]
+        assert len(set(merged)) == len(merged), "an event is twice in a day's merged files"
         snapshot = self.archive.snapshot()
         days = sorted(snapshot.days())
         if not days:
