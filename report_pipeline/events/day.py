@@ -128,10 +128,13 @@ class DayRows:
             if not recent.num_rows and not part.deleted:
                 events, rejected = events + part.rows - part.rejected, rejected + part.rejected
                 continue
-            rows = self._read([part], schema)
-            again = pc.is_in(rows[KEY], value_set=ids)
-            contested.append(rows.filter(again))
-            alone = rows.filter(pc.invert(again))
+            if recent.num_rows:
+                rows = self._read([part], schema)
+                again = pc.is_in(rows[KEY], value_set=ids)
+                contested.append(rows.filter(again))
+                alone = rows.filter(pc.invert(again))
+            else:
+                alone = self._read([part], pa.schema([self._schema.field(name) for name in (DELETED, REASON)]))
             events += merge.good(alone).num_rows
             rejected += merge.rejected(alone).num_rows
         rows = merge.newest(pa.concat_tables(contested))

@@ -45,11 +45,11 @@ GATHERED_SHARE, GATHERED_ROWS = 8, 200_000
 QUIET = timedelta(hours=6)
 """A large day to which nothing was appended for so long is merged, however little was gathered."""
 
-ROWS_AT_ONCE = 250_000
+ROWS_AT_ONCE = 100_000
 """About how many rows of each part's stretch of time are in memory at once."""
 
-FILE_BYTES = 64 * 2**20
-"""About how large a merged file may become."""
+FILE_BYTES = 16 * 2**20
+"""About how large a merged file may become. A window reads the footers of its files, which grow with them."""
 
 NOTED = timedelta(hours=6)
 """A position that was noted longer ago is noted again, before the log is cut."""
