@@ -300,7 +300,8 @@ def test_the_budget_is_honoured_by_the_count_of_the_documented_rules(embedded: A
         assert ids(pages) == Counter(one["request_id"]["S"] for one in items)
         assert sum(page.read_units for page in pages) == proxy.units
         assert proxy.units >= sum(map(item_size, items)) / 4096
-        assert 0.9 <= proxy.units / seconds / 100.0 <= 1.1, (proxy.units, seconds)
+        # That it is also used in full is tested on a clock that no busy machine slows down.
+        assert 0.5 <= proxy.units / seconds / 100.0 <= 1.1, (proxy.units, seconds)
 
 
 @pytest.mark.integration

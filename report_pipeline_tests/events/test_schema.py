@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import report_pipeline
@@ -173,6 +173,7 @@ almost_good = items.map(lambda item: {**GOOD, **item}) | st.builds(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(items | almost_good)
 def test_any_item_is_either_a_row_of_the_archive_or_rejected(item: dict[str, Any]) -> None:
     row = SCHEMA.decode(item)
