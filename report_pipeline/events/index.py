@@ -122,6 +122,8 @@ class Index:
             mine = Staging(uuid.uuid4().hex, digest, now, claim, now)
 
         def change(entries: Entries) -> Entries | None:
+            if entries.staging == mine:
+                return entries
             if entries.staging != instead_of:
                 return None
             retired = dict(entries.retired)
@@ -154,6 +156,8 @@ class Index:
         """
 
         def change(entries: Entries) -> Entries | None:
+            if entries.current is not None and entries.current.epoch == staging.epoch:
+                return entries
             if entries.staging != staging:
                 return None
             retired = dict(entries.retired)
@@ -186,8 +190,8 @@ class Index:
 
         self._rewrite(change)
 
-    def raise_floor(self, epoch: str, floor: date) -> bool:
-        """Say that `epoch` holds no day before `floor` any more; returns whether it is still the current one."""
+    def raise_floor(self, epoch: str, floor: date) -> None:
+        """Say that `epoch`, if it is still the current one, holds no day before `floor` any more."""
 
         def change(entries: Entries) -> Entries | None:
             current = entries.current
@@ -195,7 +199,7 @@ class Index:
                 return None
             return replace(entries, current=replace(current, floor=floor))
 
-        return self._rewrite(change)
+        self._rewrite(change)
 
     def retire(self, epochs: Iterable[str], now: datetime) -> None:
         """Enter epochs of which there is a folder, and no entry: a process that was given up has gone on with them."""
@@ -219,7 +223,10 @@ class Index:
         self._rewrite(change)
 
     def _rewrite(self, change: Callable[[Entries], Entries | None], *, create: bool = False) -> bool:
-        """Write what `change` makes of the entries; False where it wants nothing written, or there is no index."""
+        """Write what `change` makes of the entries; False where it makes nothing of them, or there is no index.
+
+        Where it gives the entries themselves, its work is done: S3's answer to the write that did it had got lost.
+        """
         while True:
             handle = delta.open_table(self._storage, self.path)
             if handle is None:
@@ -234,9 +241,11 @@ class Index:
                     configuration=_CONFIGURATION,
                 )
             since = handle.version()
-            changed = change(self._read(handle))
+            changed = change(there := self._read(handle))
             if changed is None:
                 return False
+            if changed is there:
+                return True
             try:
                 delta.replace_rows(handle, _table(changed), where=None, writer=WRITER)
             except delta.Overtaken:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from report_pipeline.events import delta
+
 
 class TestLoadsUnderWay:
     """Who may load, and which epoch is switched to."""
@@ -42,6 +44,22 @@ class TestLoadsUnderWay:
         after = lab.load()
         assert index.entries().retired.keys() == {first.epoch, second.epoch, before.id}
         assert lab.archive.current().id == after.id
+
+    def test_a_write_whose_answer_got_lost_is_found_to_be_done(self, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        replacing = delta.replace_rows
+
+        def lose_answer(*given: Any, **named: Any) -> None:
+            monkeypatch.setattr(delta, "replace_rows", replacing)
+            replacing(*given, **named)
+            raise delta.Overtaken
+
+        monkeypatch.setattr(delta, "replace_rows", lose_answer)
+        staging = lab.archive.index.claim(lab.now, lab.archive.digest)
+        assert staging == lab.archive.staging()
+        lab.archive.epoch(staging.epoch).create(position_of(lab))
+        monkeypatch.setattr(delta, "replace_rows", lose_answer)
+        assert lab.archive.index.switch(staging, lab.now, loaded_at=lab.now)
+        assert lab.archive.current().id == staging.epoch
 
     def test_threads_that_claim_at_once_get_one_load(self, new_lab: Callable[[], Any]) -> None:
         for _ in range(3):
