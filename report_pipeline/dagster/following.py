@@ -89,7 +89,10 @@ def follow_sensor(load_job: dg.JobDefinition) -> dg.SensorDefinition:
 def cannot_follow(rooms: Rooms) -> str | None:
     """Why there is nothing to follow, or None."""
     if why := rooms.stream.why_unusable():
-        return f"Reports read the table by scanning: {why}."
+        return (
+            f"Reports read the table by scanning: {why}. Each window that ends after the last load began costs one"
+            f" scan: {rooms.cost_of_load().describe()}"
+        )
     if rooms.archive.current() is None:
         return (
             "Nothing is loaded yet. The first build of a report, a run of `events` or the job load_events reads the"

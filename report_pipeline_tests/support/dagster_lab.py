@@ -4,7 +4,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -91,6 +91,27 @@ class LabKept(Kept):
         return self._of[service]
 
 
+@dataclass(frozen=True)
+class Tick:
+    """What a sensor said, what it requested, and the asset events that it gave."""
+
+    said: str
+    requests: list[dg.RunRequest]
+    events: list[Any]
+
+    def materialized(self) -> dict[str | None, dict[str, Any]]:
+        """Partition of `events` to metadata, plain values."""
+        return {
+            event.partition: {name: value.value for name, value in event.metadata.items()}
+            for event in self.events
+            if isinstance(event, dg.AssetMaterialization)
+        }
+
+    def checks(self) -> list[dg.AssetCheckEvaluation]:
+        """The evaluations of checks."""
+        return [event for event in self.events if isinstance(event, dg.AssetCheckEvaluation)]
+
+
 @dataclass
 class Lab:
     """Definitions over moto's DynamoDB, an ephemeral Dagster instance, and a clock that the test sets."""
@@ -101,6 +122,7 @@ class Lab:
     now: datetime = datetime(2019, 7, 1, tzinfo=UTC)
     resources: Mapping[str, Any] | None = None
     loads: int = 0
+    cursors: dict[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.use(LabPipeline)
@@ -201,6 +223,38 @@ class Lab:
     def run_job(self, name: str) -> dg.ExecuteInProcessResult:
         """Run a job that has no partitions."""
         return self.execute(self.defs().resolve_job_def(name))
+
+    def tick(self, sensor: str) -> "Tick":
+        """Evaluate a sensor as the daemon does: its cursor is kept, and its asset events are recorded."""
+        defs = self.defs()
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursors.get(sensor),
+            repository_def=defs.get_repository_def(),
+            resources={"pipeline": self.pipeline},
+            sensor_name=sensor,
+        ) as context:
+            data = defs.resolve_sensor_def(sensor).evaluate_tick(context)
+        # A tick that skips says so without a cursor; the daemon then keeps the one it has.
+        self.cursors[sensor] = data.cursor or self.cursors.get(sensor)
+        for event in data.asset_events:
+            self.instance.report_runless_asset_event(event)
+        return Tick(data.skip_message or "", list(data.run_requests or []), list(data.asset_events))
+
+    def carry_out(self, request: dg.RunRequest, sensor: str) -> dg.ExecuteInProcessResult:
+        """Run what a sensor has requested, as the daemon does; a run that fails does not raise."""
+        assert request.job_name is not None
+        return (
+            self.defs()
+            .resolve_job_def(request.job_name)
+            .execute_in_process(
+                instance=self.instance,
+                partition_key=request.partition_key,
+                tags={**request.tags, "dagster/sensor_name": sensor, "dagster/run_key": request.run_key or ""},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                raise_on_error=False,
+            )
+        )
 
     def merged(self, **more: Any) -> dg.Definitions:
         """The definitions with further ones."""
