@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from report_pipeline.reports.definition import ReportDefinition
 
 (DAY,) = days(date(2024, 6, 1), 1)
-EVENTS = 500_000
+EVENTS = 200_000
 APPENDS, ROWS_AN_APPEND = 50, 200
 ROUNDS = 7
 
