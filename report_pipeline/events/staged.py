@@ -77,6 +77,7 @@ class StagedEpoch:
                 table.add(None, state, anew=True)
             table.add(run, state)
             rows, size = rows + run.num_rows, size + run.nbytes
+        points.reached("load.before_carried")
         self._journal.commit(carried=rows, run_rows=state.run_rows + rows, run_bytes=state.run_bytes + size)
         points.reached("load.carried")
 

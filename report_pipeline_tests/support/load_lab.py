@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -162,9 +163,20 @@ class LoadLab:
         self.table.put([event(name, at, **attributes)])
 
     def fill(self, count: int) -> None:
-        """Put events `e0000` and so on, over all days, one in fifty bad."""
+        """Put events `e0000` and so on, over all days, one in fifty bad. The stream does not tell of them."""
         rng = random.Random(count)
+        info = self.stream.info()
+        if info is not None:
+            self.switch_stream(None)
         self.table.put(event(f"e{n:04}", some_time(rng) if n % 50 else "soon") for n in range(count))
+        if info is not None:
+            self.switch_stream(info.view_type)
+
+    def switch_stream(self, images: str | None) -> None:
+        """Switch the stream on, as a new one with these images, or off."""
+        time.sleep(0.01)  # its name ends with the millisecond
+        on = {"StreamEnabled": True, "StreamViewType": images} if images else {"StreamEnabled": False}
+        self.client.update_table(TableName=self.name, StreamSpecification=on)
 
     @contextmanager
     def writing(self, seed: int) -> Iterator[None]:
@@ -174,7 +186,7 @@ class LoadLab:
 
         def write() -> None:
             rng = random.Random(seed)
-            while not ended.wait(0.002):
+            while not ended.wait(0.01):
                 name = f"e{rng.randrange(500):04}"
                 if rng.random() < 0.25:
                     client.delete_item(TableName=self.name, Key={"request_id": {"S": name}})
