@@ -227,12 +227,19 @@ class Lab:
     def tick(self, sensor: str) -> "Tick":
         """Evaluate a sensor as the daemon does: its cursor is kept, and its asset events are recorded."""
         defs = self.defs()
-        with dg.build_sensor_context(
+        repository = defs.get_repository_def()
+        with dg.SensorEvaluationContext(
+            # Dagster looks for requested partitions by the reference, which no instance in memory has.
+            instance_ref=self.instance.get_ref() if self.instance.is_persistent else None,
             instance=self.instance,
+            last_tick_completion_time=None,
+            last_run_key=None,
             cursor=self.cursors.get(sensor),
-            repository_def=defs.get_repository_def(),
-            resources={"pipeline": self.pipeline},
+            log_key=None,
+            repository_name=repository.name,
+            repository_def=repository,
             sensor_name=sensor,
+            resources={"pipeline": self.pipeline},
         ) as context:
             data = defs.resolve_sensor_def(sensor).evaluate_tick(context)
         # A tick that skips says so without a cursor; the daemon then keeps the one it has.
