@@ -8,46 +8,41 @@ Of the changes of an event only the last counts, so for the new epoch it is enou
 changed item; images from before are not looked at. An incremental export does not tell who removed an item. If its
 time to live had passed, the removal is taken for that of the table's TTL.
 
-An incremental export says nothing of an item that was both added and removed within its period. Where it begins
-earlier than what it is applied to ends, such an item may be there already, and stays: that is warned of.
+What is damaged or does not fit changes nothing: the new epoch counts only when everything was read and verified.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from report_pipeline import points
-from report_pipeline.errors import CallerMistake, PermanentFailure, PipelineError
+from report_pipeline.errors import CallerMistake, PipelineError
 from report_pipeline.events.carry import Workspace, live_rows, workspace
 from report_pipeline.events.claims import Claimed, claim, owned
-from report_pipeline.events.decode import PageDecoder, UnreadablePage
 from report_pipeline.events.export_files import Bucket, Export, Folder, Place, find_exports
+from report_pipeline.events.export_lines import LineDecoder, as_scanned
+from report_pipeline.events.export_plan import Plan, plan
 from report_pipeline.events.intake import Intake
 from report_pipeline.events.items import KEY
 from report_pipeline.events.load import first_day
 from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
-from report_pipeline.events.rows import storable
-from report_pipeline.events.schema import DELETED, VERSION, Expired
+from report_pipeline.events.schema import Expired
 from report_pipeline.events.staged import StagedEpoch
 from report_pipeline.events.staging import Heart, Journal
-from report_pipeline.events.versions import SCANNED, version
 from report_pipeline.instants import format_instant
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from report_pipeline.events.archive import Archive
+    from report_pipeline.events.export_lines import Decode
     from report_pipeline.events.follow import Follower
     from report_pipeline.events.position import Position
     from report_pipeline.events.rows import RowMaker
     from report_pipeline.events.table import EventsTable
-
-Decode = Callable[[Sequence[bytes]], "Iterator[pa.RecordBatch]"]
 
 STREAM_REACHES = timedelta(hours=23)
 """The stream keeps its records for 24 hours; what is older than this may be gone within moments."""
@@ -74,79 +69,9 @@ _UNCHANGED = """
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Which exports are loaded, in their order: a full one, or none, and the incremental ones upon it."""
-
-    full: Export | None
-    changes: tuple[Export, ...]
-
-    @property
-    def exports(self) -> tuple[Export, ...]:
-        """All of them."""
-        return (self.full, *self.changes) if self.full else self.changes
-
-    @property
-    def end(self) -> datetime:
-        """What was written before this instant (UTC) is in them."""
-        return self.exports[-1].end
-
-
 def places(sources: Sequence[str], s3: Callable[[], Any]) -> list[Place]:
     """Where exports lie: folders and `s3://bucket/prefix`. `s3` gives boto3's client for S3."""
     return [Bucket(source, s3()) if source.startswith("s3://") else Folder(source) for source in sources]
-
-
-def plan(exports: Sequence[Export], table: str, gap_since: datetime | None) -> Plan:
-    """Choose from exports: the newest full one and all that go on from it; without a full one, what mends a gap.
-
-    Args:
-        exports: in any order.
-        table: the name of the events table.
-        gap_since: since when (UTC) the archive's stream has a gap; None if it has none.
-
-    Raises:
-        CallerMistake: an export is of another table; or they do not go on from each other; or there is no full
-            one and nothing that they would mend.
-    """
-    for export in exports:
-        if export.table != table:
-            raise CallerMistake(
-                f"The export {export.uri} is of table {export.table!r}; the events table is {table!r} "
-                "(REPORT_PIPELINE_EVENTS_TABLE)."
-            )
-    full = max((export for export in exports if export.start is None), key=lambda export: export.end, default=None)
-    if full is None and gap_since is None:
-        raise CallerMistake(
-            "There is no full export among these, and the archive has no gap that incremental ones could mend. Name a "
-            "full export, too."
-        )
-    reached = full.end if full else gap_since
-    assert reached is not None
-    chosen: list[Export] = []
-    left = sorted((export for export in exports if export.start is not None), key=lambda export: export.end)
-    for export in left:
-        assert export.start is not None
-        if export.end <= reached:
-            continue
-        if export.start > reached:
-            raise CallerMistake(
-                f"The exports have a hole: {format_instant(reached)} is reached, and the next one, {export.uri}, "
-                f"begins at {format_instant(export.start)}. Export the changes between, too."
-            )
-        if reached - export.start >= timedelta(seconds=1):
-            logger.warning(
-                "The export %s begins at %s, before %s. Events added between these and removed before %s stay.",
-                export.uri,
-                format_instant(export.start),
-                format_instant(reached),
-                format_instant(export.end),
-            )
-        chosen.append(export)
-        reached = export.end
-    if full is None and not chosen:
-        raise CallerMistake(f"None of the exports reaches beyond {format_instant(reached)}, where the gap begins.")
-    return Plan(full, tuple(chosen))
 
 
 def load_export(
@@ -260,7 +185,7 @@ class _Import:
         before = archive.current()
         self._before = before.open() if before is not None else None
         self._intake = Intake(self._journal, rows.arrow, keep_ids=before is not None)
-        self._decoder = PageDecoder(rows)
+        self._lines = LineDecoder(rows)
         self._ticker = Ticker("scan", on_progress, total=sum(export.items for export in chosen.exports))
 
     def run(self) -> LoadResult:
@@ -303,7 +228,7 @@ class _Import:
     def _base(self) -> "Iterator[pa.RecordBatch]":
         """The rows upon which the changes come: a full export's, or those that the archive holds."""
         if self._plan.full is not None:
-            yield from self._decoded(self._plan.full, self._items)
+            yield from self._read(self._plan.full, self._lines.items)
             return
         assert self._before is not None, "the archive has a gap, so it has an epoch"
         for rows in live_rows(self._before, self._journal.state.floor):
@@ -311,94 +236,30 @@ class _Import:
 
     def _take_changes(self, work: Workspace) -> None:
         """Take of each changed item its last image, and of the others what was there before."""
+        import pyarrow as pa
+
         keeps = str(self._rows.schema.expired is Expired.KEEP).lower()
         schema = self._rows.arrow
-        work.source("incoming", schema, chain.from_iterable(map(self._change_rows, self._plan.changes)))
+        work.source(
+            "incoming",
+            schema,
+            chain.from_iterable(self._read(export, self._lines.changes) for export in self._plan.changes),
+        )
         work.execute("CREATE TABLE changes AS FROM incoming")
         work.execute(_CHANGED)
         self._take(as_scanned(work.batches(_LAST_IMAGES.replace("$keeps", keeps), schema)))
         work.source("base", schema, self._base())
         self._take(work.batches(_UNCHANGED.replace("$keeps", keeps), schema), counted=self._plan.full is not None)
         # The archive may hold events of these ids that have expired; they are not to be taken over.
-        for batch in work.batches("SELECT request_id FROM changed WHERE removed", schema_of_ids(schema)):
+        for batch in work.batches("SELECT request_id FROM changed WHERE removed", pa.schema([schema.field(KEY)])):
             self._intake.note_ids(batch.column(0))
 
-    def _change_rows(self, export: Export) -> "Iterator[pa.RecordBatch]":
-        return self._decoded(export, self._changes)
-
-    def _decoded(self, export: Export, decode: Decode) -> "Iterator[pa.RecordBatch]":
-        from msgspec import DecodeError, ValidationError
-
+    def _read(self, export: Export, decode: "Decode") -> "Iterator[pa.RecordBatch]":
         for lines in export.lines():
-            try:
-                batches = list(decode(lines))
-            except (DecodeError, ValidationError, UnreadablePage) as error:
-                raise PermanentFailure(
-                    f"The export {export.uri} has a line that cannot be understood ({error}). Expected items of a "
-                    f"table whose only key is {KEY} (S), in DynamoDB JSON."
-                ) from error
+            batches = decode(export.uri, lines)
             self._intake.note_items(len(lines))
             self._ticker.tell(self._intake.items, 0.0)
             yield from batches
-
-    def _items(self, lines: Sequence[bytes]) -> "Iterator[pa.RecordBatch]":
-        """The lines of a full export."""
-        full, _ = _line_decoders()
-        batch = self._page([full.decode(line).Item for line in lines])
-        if batch[KEY].null_count:
-            raise UnreadablePage(f"an item has no {KEY}")
-        yield batch
-
-    def _changes(self, lines: Sequence[bytes]) -> "Iterator[pa.RecordBatch]":
-        """The lines of an incremental export: images with the versions of their writes, and tombstones."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        _, incremental = _line_decoders()
-        newest: dict[str, tuple[int, bytes]] = {}
-        for line in lines:
-            change = incremental.decode(line)
-            written = int(change.Metadata.WriteTimestampMicros.N)
-            name = storable(change.Keys.request_id.S)
-            if name not in newest or newest[name][0] <= written:
-                newest[name] = written, bytes(change.NewImage)
-        images = {name: change for name, change in newest.items() if change[1]}
-        if images:
-            batch = self._page([image for _, image in images.values()])
-            versions = pa.array([version(1, written) for written, _ in images.values()], pa.string())
-            place = pc.index_in(batch[KEY], value_set=pa.array(list(images), pa.string()))
-            if place.null_count:
-                raise UnreadablePage(f"an image has another {KEY} than its key")
-            yield with_column(batch, VERSION, versions.take(place))
-        gone = [
-            {KEY: name, VERSION: version(1, written), DELETED: True}
-            for name, (written, image) in newest.items()
-            if not image
-        ]
-        if gone:
-            yield self._rows.batch(gone)
-
-    def _page(self, items: Sequence[Any]) -> "pa.RecordBatch":
-        return self._decoder.decode(b'{"Items":[' + b",".join(map(bytes, items)) + b"]}").batch
-
-
-@cache
-def _line_decoders() -> tuple[Any, Any]:
-    """Of the lines of full and of incremental exports; items stay the bytes that they are."""
-    import msgspec
-
-    struct = msgspec.defstruct
-    text, number = struct("Text", [("S", str)]), struct("Number", [("N", str)])
-    full = struct("Full", [("Item", msgspec.Raw)])
-    incremental = struct(
-        "Incremental",
-        [
-            ("Metadata", struct("Metadata", [("WriteTimestampMicros", number)])),
-            ("Keys", struct("Keys", [(KEY, text)], forbid_unknown_fields=True)),
-            ("NewImage", msgspec.Raw, msgspec.Raw()),
-        ],
-    )
-    return msgspec.json.Decoder(full), msgspec.json.Decoder(incremental)
 
 
 def stream_began(arn: str) -> datetime | None:
@@ -407,23 +268,3 @@ def stream_began(arn: str) -> datetime | None:
         return datetime.fromisoformat(arn.rpartition("/stream/")[2]).replace(tzinfo=UTC)
     except ValueError:
         return None
-
-
-def as_scanned(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
-    """The same rows with the version of rows of a scan: the stream's are newer."""
-    import pyarrow as pa
-
-    for batch in batches:
-        yield with_column(batch, VERSION, pa.repeat(pa.scalar(version(1, SCANNED)), batch.num_rows))
-
-
-def with_column(batch: "pa.RecordBatch", name: str, values: "pa.Array") -> "pa.RecordBatch":
-    """The same rows with other values in one column."""
-    return batch.set_column(batch.schema.get_field_index(name), batch.schema.field(name), values)
-
-
-def schema_of_ids(schema: "pa.Schema") -> "pa.Schema":
-    """The column of ids alone."""
-    import pyarrow as pa
-
-    return pa.schema([schema.field(KEY)])

@@ -21,7 +21,8 @@ from report_pipeline import points
 from report_pipeline.aws import Aws
 from report_pipeline.errors import CallerMistake, PermanentFailure
 from report_pipeline.events.export_files import Bucket, Export, Folder, find_exports
-from report_pipeline.events.exports import load_export, places, plan, stream_began
+from report_pipeline.events.export_plan import plan
+from report_pipeline.events.exports import load_export, places, stream_began
 from report_pipeline.events.load import LoadResult
 from report_pipeline.events.schema import Rejected
 from report_pipeline.events.stream import StreamInfo
@@ -383,6 +384,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
     ),
     "no item": (
         lambda folder: rewrite(folder, lambda text: text.replace(b'"Item"', b'"Itom"')),
+        PermanentFailure,
+        "has a line that cannot be understood",
+    ),
+    "no json": (
+        lambda folder: rewrite(folder, lambda text: text.replace(b"{", b"", 1)),
         PermanentFailure,
         "has a line that cannot be understood",
     ),
