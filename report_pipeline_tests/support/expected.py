@@ -65,15 +65,20 @@ def window_key(start: datetime, end: datetime) -> str:
     return "/".join(instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for instant in (start, end))
 
 
+def published_heads(client: Any, report: str, table: str = "reports") -> dict[str, dict[str, Any]]:
+    """The heads of all published windows of a report, by the windows' keys."""
+    return {head["sk"]: head for head in _query(client, table, "pk = :pk", {":pk": f"head#{report}"})}
+
+
 def published_windows(client: Any, report: str) -> set[str]:
     """The keys of all published windows of a report."""
-    return {head["sk"] for head in _query(client, "pk = :pk", {":pk": f"head#{report}"})}
+    return set(published_heads(client, report))
 
 
-def published(client: Any, report: str, start: datetime, end: datetime) -> Report | None:
+def published(client: Any, report: str, start: datetime, end: datetime, table: str = "reports") -> Report | None:
     """The current rows of a window in the order of their keys, without uuids; None where it is not published."""
     window = window_key(start, end)
-    heads = _query(client, "pk = :pk AND sk = :sk", {":pk": f"head#{report}", ":sk": window})
+    heads = _query(client, table, "pk = :pk AND sk = :sk", {":pk": f"head#{report}", ":sk": window})
     if not heads:
         return None
     (head,) = heads
@@ -82,7 +87,7 @@ def published(client: Any, report: str, start: datetime, end: datetime) -> Repor
     for entry in head["entries"]:
         for shard in range(int(head["shards"])):
             values = {":pk": f"row#{report}#{window}#{shard}", ":sk": f"{entry['attempt']}#"}
-            for row in _query(client, "pk = :pk AND begins_with(sk, :sk)", values):
+            for row in _query(client, table, "pk = :pk AND begins_with(sk, :sk)", values):
                 key = row.pop("sk").partition("#")[2]
                 del row["pk"]
                 rows[key] = {
@@ -92,12 +97,12 @@ def published(client: Any, report: str, start: datetime, end: datetime) -> Repor
     return [row for _, row in sorted(rows.items())]
 
 
-def _query(client: Any, condition: str, values: dict[str, str]) -> list[dict[str, Any]]:
+def _query(client: Any, table: str, condition: str, values: dict[str, str]) -> list[dict[str, Any]]:
     from boto3.dynamodb.types import TypeDeserializer
 
     decode = TypeDeserializer().deserialize
     pages = client.get_paginator("query").paginate(
-        TableName="reports",
+        TableName=table,
         KeyConditionExpression=condition,
         ExpressionAttributeValues={name: {"S": value} for name, value in values.items()},
         ConsistentRead=True,

@@ -156,6 +156,28 @@ def ticks(ui: Up, schedule: str) -> list[dict[str, Any]]:
     return list(state["ticks"])
 
 
+def sensor_ticks(ui: Up, sensor: str, limit: int = 5) -> list[dict[str, Any]]:
+    """The newest ticks of a sensor, the newest first: `timestamp`, `status`, `runIds`, `skipReason`, `error`."""
+    state: dict[str, Any] = ui.ask(
+        """query ($selector: SensorSelector!, $limit: Int!) { sensorOrError(sensorSelector: $selector) {
+            ... on Sensor { sensorState {
+            ticks(limit: $limit) { timestamp status runIds skipReason error { message } } } } } }""",
+        selector={**REPOSITORY, "sensorName": sensor},
+        limit=limit,
+    )["sensorOrError"]["sensorState"]
+    return list(state["ticks"])
+
+
+def unfinished_runs(ui: Up) -> int:
+    """How many runs wait or run now."""
+    statuses = ["QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"]
+    found = ui.ask(
+        "query ($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on Runs { count } } }",
+        filter={"statuses": statuses},
+    )["runsOrError"]
+    return int(found["count"])
+
+
 def dry_run(ui: Up, schedule: str, at: datetime) -> list[dict[str, str]]:
     """The tags of each run that the schedule would request at an instant, as "Preview tick result" shows them."""
     result = ui.ask(
