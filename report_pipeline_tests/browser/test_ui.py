@@ -41,6 +41,8 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 PAGE_MILLISECONDS = 30_000
+# Sensors are looked at every five seconds, a report is refreshed every 30 s, and its run has to start.
+REFRESH_SECONDS = 120.0
 SCHEDULE = "visitor_report_tokyo_day"
 
 
@@ -142,3 +144,21 @@ def test_a_backfill_of_five_days_is_launched(page: "Page", ui: Up, sample: list[
     (run,) = runs(ui, "dagster/asset_partition_range_end", days[-1])
     assert run["assets"] == ["event_report/daily"]
     assert "dagster/backfill" in run["tags"]
+
+
+def test_a_late_event_reopens_a_final_report_and_the_page_of_its_partition_says_so(page: "Page", ui: Up) -> None:
+    launch(page, "visitor_report/daily", "2019-06-20", "Launch 1 run")
+    client = ui.home.dynamodb()
+    report = partial(published, client, "visitor_report", *day("2019-06-20"))
+    before = wait_for(report, RUN_SECONDS, "the report")
+    shown = "/assets/visitor_report/daily?view=partitions&partition=2019-06-20"
+    page.goto(shown)
+    page.get_by_role("row").filter(has_text="state").filter(has_text="final").first.wait_for()
+
+    late = {"request_id": "late", "visitor": "someone late", "created": "2019-06-20T12:00:00Z", "type": "page"}
+    client.put_item(TableName="events", Item={name: {"S": value} for name, value in late.items()})
+    after = wait_for(lambda: (rows := report()) != before and rows, REFRESH_SECONDS, "the refresh")
+    assert len(after or []) == len(before or []) + 1
+    page.goto(shown)
+    page.get_by_role("row").filter(has_text="content").filter(has_text="was final and is reopened").first.wait_for()
+    page.get_by_role("row").filter(has_text="revision").filter(has_text="2").first.wait_for()
