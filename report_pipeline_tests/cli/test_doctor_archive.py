@@ -111,7 +111,8 @@ def test_what_is_held_and_up_to_when(run: Run, lab: Lab) -> None:
         "load_under_way": None,
     }
     assert {name: found[name] for name in expected} == expected
-    assert 20 <= found["watermark_age_seconds"] < 600
+    # The events of these tests are counted from when the module was imported.
+    assert 20 <= found["watermark_age_seconds"] < 10_000
     assert "3 events on 2 days, 2024-01-31 to 2024-02-02; loaded at 20" in ran.err
     assert "about 7 records were left to read" in ran.err
 

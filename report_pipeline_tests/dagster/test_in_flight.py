@@ -114,7 +114,8 @@ def test_runs_of_other_assets_do_not_count(instance: dg.DagsterInstance) -> None
 def test_a_run_that_began_long_ago_is_taken_for_dead_unless_it_waits_in_the_queue(instance: dg.DagsterInstance) -> None:
     run(instance, dg.DagsterRunStatus.STARTED, {"dagster/partition": KEYS[0]})
     run(instance, dg.DagsterRunStatus.QUEUED, {"dagster/partition": KEYS[1]})
-    soon, late = NOW + PRESUMED_DEAD - timedelta(minutes=5), NOW + PRESUMED_DEAD + timedelta(minutes=5)
+    began = datetime.now(UTC)
+    soon, late = began + PRESUMED_DEAD - timedelta(minutes=5), began + PRESUMED_DEAD + timedelta(minutes=5)
     assert building(instance, soon) == KEYS[:2]
     assert building(instance, late) == KEYS[1:2]
 
