@@ -52,7 +52,7 @@ def measure(items: int, days: int) -> None:
     report(f"load_{millions}_archive", value=found["archive"] / 1e6, unit="MB", baseline=found["wire"] / 1e6, aim=0.5)
     print(
         f"  {found['seconds']:.0f} s, {found['items'] / found['seconds']:,.0f} items/s,"
-        f" {found['carried']:,.0f} expired events taken over; these alone were loaded in {found['first_seconds']:.0f} s",
+        f" {found['carried']:,.0f} expired events taken over; these alone took {found['first_seconds']:.0f} s",
         file=sys.stderr,
     )
 
