@@ -1,6 +1,8 @@
 """Loading the table: all of it, whatever is written meanwhile, whoever dies, and nobody is disturbed."""
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -496,3 +498,12 @@ def test_events_too_old_to_be_kept_still_hide_expired_ones(lab: LoadLab) -> None
     result = lab.load(retention_days=5)
     assert set(lab.held()) == {"stays"}
     assert (result.older, result.carried) == (1, 1)
+
+
+def test_the_modules_of_loading_come_without_the_heavy_libraries() -> None:
+    program = (
+        "import sys, report_pipeline.events.load, report_pipeline.events.exports, report_pipeline.events.cost\n"
+        "print([name for name in ('pyarrow', 'deltalake', 'botocore', 'duckdb', 'msgspec') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
