@@ -26,6 +26,7 @@ STEP_SECONDS = 20.0
 """An evaluation may take a minute; the rest is for the commit, and for opening what the step needs."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
+_DOUBLINGS = 6
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _mend(
     waits = state.not_before is not None and now < state.not_before
     if waits or _is_loading(rooms, now) or _unfinished(instance):
         return [], state
-    pause = min(_FIRST_PAUSE * 2**state.asked, _LONGEST_PAUSE)
+    pause = min(_FIRST_PAUSE * 2 ** min(state.asked, _DOUBLINGS), _LONGEST_PAUSE)
     return [dg.RunRequest(job_name=LOAD_JOB, run_key=None)], _Mending(since, state.asked + 1, now + pause)
 
 

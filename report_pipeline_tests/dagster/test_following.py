@@ -172,6 +172,14 @@ def test_a_gap_has_a_load_requested_with_growing_pauses(with_gap: Lab) -> None:
     assert with_gap.loads == 1
 
 
+def test_a_gap_that_no_load_mends_for_days_is_asked_for_each_hour_and_followed_on(with_gap: Lab) -> None:
+    for _ in range(60):
+        assert len(follow(with_gap).requests) == 1
+        with_gap.later(hours=1)
+    with_gap.put(("2019-06-22T10:00:00Z", "bob"))
+    assert set(follow(with_gap).materialized()) == {"2019-06-22"}
+
+
 def test_no_load_is_requested_while_one_is_under_way(with_gap: Lab) -> None:
     run = with_gap.instance.add_run(dg.DagsterRun(LOAD_JOB, make_new_run_id(), status=dg.DagsterRunStatus.STARTED))
     tick = follow(with_gap)
