@@ -1,6 +1,7 @@
 """JSON whose numbers keep all their digits, and whose errors say whether the text just ends too early."""
 
 import json
+import re
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -17,6 +18,9 @@ def _number(text: str) -> Decimal | float:
         return float("inf")
 
 
+# What is left of a number that lacks the digits behind its point or its exponent.
+_CUT_NUMBER = re.compile(r"-|\.|[eE][+-]?")
+
 _DECODER = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constant=float)
 
 
@@ -31,6 +35,7 @@ class BadJson(ValueError):  # caught close by and put in other words
             not rest
             or message.startswith("Unterminated string")
             or any(literal.startswith(rest) for literal in _LITERALS)
+            or _CUT_NUMBER.fullmatch(rest) is not None
             or ("escape" in message and len(rest) < len("\\u0000"))
         )
 
