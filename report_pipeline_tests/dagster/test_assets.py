@@ -207,6 +207,19 @@ def test_a_window_from_before_the_archives_retention_fails_by_name(lab: Lab) -> 
     assert lab.run("visits", "daily", "2019-06-25").success
 
 
+def test_an_event_later_than_the_retention_is_told_of(lab: Lab) -> None:
+    lab.settings = lab.settings.model_copy(update={"archive_retention_days": 10})
+    lab.use(LabPipeline)
+    lab.put(("2019-06-25T10:00:00Z", "ada"))
+    assert lab.run_events("2019-06-25").success
+    lab.put(("2019-06-02T10:00:00Z", "bob"))
+    result = lab.run_events("2019-06-25")
+    assert set(materialized(result, "events")) == {"2019-06-25"}
+    check = checks(result)["nothing_quarantined"]
+    assert "1 came later than the archive's retention" in (check.description or "")
+    assert check.metadata["later than the retention"].value == 1
+
+
 def test_days_that_are_filled_again_and_again_while_they_are_loaded_are_not_recorded(lab: Lab) -> None:
     lab.no_stream()
     lab.put(("2019-06-21T10:00:00Z", "ada"))

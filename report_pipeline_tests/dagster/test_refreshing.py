@@ -63,7 +63,7 @@ def refresh(lab: Lab) -> Tick:
 
 def asked(tick: Tick) -> list[tuple[str, list[str]]]:
     """The runs that were requested: the asset, and the first and last partition (or the one)."""
-    found = []
+    found: list[tuple[str, list[str]]] = []
     for request in tick.requests:
         ends = [request.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end")]
         keys = [request.partition_key] if request.partition_key else ends
@@ -81,7 +81,7 @@ def settle(lab: Lab) -> list[tuple[str, list[str]]]:
 
     A tick knows how far the stream was read when the tick before it looked, so two have to be quiet.
     """
-    found = []
+    found: list[tuple[str, list[str]]] = []
     quiet = 0
     for _ in range(20):
         lab.later(seconds=30)
