@@ -16,6 +16,7 @@ from report_pipeline.errors import PermanentFailure, PipelineError
 from report_pipeline.events import delta, merge
 from report_pipeline.events.items import KEY
 from report_pipeline.events.parts import Part, parts_by_day, read_parts
+from report_pipeline.events.rows import TOO_LATE, archive_schema, with_constants
 from report_pipeline.events.schema import APPENDED, DAY, DELETED, EXPIRES, REASON, VERSION
 from report_pipeline.events.versions import SCANNED, version
 
@@ -126,8 +127,6 @@ def expired(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from report_pipeline.events.rows import archive_schema
-
     schema = archive_schema(opened.epoch.schema)
     limit = pa.scalar(by, schema.field(EXPIRES).type)
 
@@ -151,10 +150,7 @@ def live_rows(opened: "OpenEpoch", floor: date | None = None) -> "Iterator[pa.Ta
     Raises:
         PermanentFailure: a file is missing or damaged.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
-
-    from report_pipeline.events.rows import TOO_LATE, archive_schema
 
     schema = archive_schema(opened.epoch.schema)
     for day, parts in parts_by_day(opened).items():
@@ -164,14 +160,7 @@ def live_rows(opened: "OpenEpoch", floor: date | None = None) -> "Iterator[pa.Ta
             late = pc.fill_null(pc.starts_with(rows[REASON], TOO_LATE), False)
             live = rows.filter(pc.invert(pc.or_(rows[DELETED], late)))
             if live.num_rows:
-                same = {DAY: day, VERSION: version(1, SCANNED), APPENDED: False}
-                columns = [
-                    pa.repeat(pa.scalar(same[field.name], field.type), live.num_rows)
-                    if field.name in same
-                    else live[field.name]
-                    for field in schema
-                ]
-                yield pa.table(columns, schema=schema)
+                yield with_constants(live, schema, {DAY: day, VERSION: version(1, SCANNED), APPENDED: False})
 
 
 def _winners(opened: "OpenEpoch", parts: Sequence[Part], schema: "pa.Schema") -> "Iterator[pa.Table]":

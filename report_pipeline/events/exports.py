@@ -27,8 +27,8 @@ from report_pipeline.events.export_lines import LineDecoder, as_scanned
 from report_pipeline.events.export_plan import Plan, plan
 from report_pipeline.events.intake import Intake
 from report_pipeline.events.items import KEY
-from report_pipeline.events.load import first_day
 from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
+from report_pipeline.events.rows import first_day
 from report_pipeline.events.schema import Expired
 from report_pipeline.events.staged import StagedEpoch
 from report_pipeline.events.staging import Heart, Journal

@@ -14,8 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from report_pipeline import points
 from report_pipeline.errors import TransientFailure
@@ -28,10 +29,13 @@ from report_pipeline.events.followed import Followed
 from report_pipeline.events.lookup import places_of
 from report_pipeline.events.position import Position, ShardPosition
 from report_pipeline.events.reading import Budget, ShardRead, ShardReader
-from report_pipeline.events.rows import RowMaker
+from report_pipeline.events.rows import RowMaker, first_day
 from report_pipeline.events.shards import start_position
 from report_pipeline.events.stream import NoSuchShard, Record, Shard, StreamInfo, TableStream
 from report_pipeline.events.touched import Touched
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Followed", "Follower", "start_position"]
 
@@ -188,10 +192,11 @@ class Follower:
             position = replace(position, watermark=end)
         reached = position.stream is None or (end is not None and until is not None and end >= until)
         points.reached("follow.read")
-        version, commits, rows = opened.version, 0, changes.rows()
+        rows, touched, days = changes.rows(), changes.touched(), changes.days()
+        version, commits = opened.version, 0
         if self._is_worth_a_commit(opened.position, position, bool(rows), at_end=until is not None and reached):
             points.reached("follow.before_commit")
-            committed = self._commit(opened, changes, position)
+            committed = self._commit(opened, self._rows.table(rows), position, touched, days)
             if committed is None:
                 return self._nothing(opened), False, False
             points.reached("follow.after_commit")
@@ -208,8 +213,8 @@ class Follower:
                 version=version,
                 records=walk.records,
                 rows=len(rows),
-                days=changes.days(),
-                touched=changes.touched(),
+                days=days,
+                touched=touched,
                 commits=commits,
                 watermark=position.watermark,
                 gap=position.gap,
@@ -305,15 +310,12 @@ class Follower:
         return self._info
 
     def _changes(self, opened: OpenEpoch, position: Position) -> Changes:
-        floor = None
-        if self._retention_days is not None:
-            floor = self._clock().date() - timedelta(days=self._retention_days)
         lacks_old = self._info is not None and not self._info.old_images
         return Changes(
             self._rows,
             era=position.era,
             since=position.since,
-            floor=floor,
+            floor=first_day(self._clock(), self._retention_days),
             find=partial(places_of, opened) if lacks_old else None,
         )
 
@@ -324,9 +326,15 @@ class Follower:
             return True
         return after.watermark - before.watermark >= (timedelta.resolution if at_end else IDLE_COMMITS)
 
-    def _commit(self, opened: OpenEpoch, changes: Changes, position: Position) -> OpenEpoch | None:
+    def _commit(
+        self,
+        opened: OpenEpoch,
+        rows: "pa.Table",
+        position: Position,
+        touched: Touched,
+        days: Mapping[date | None, int],
+    ) -> OpenEpoch | None:
         """Commit; None where another follower was faster and has moved on."""
-        rows, touched, days = self._rows.table(changes.rows()), changes.touched(), changes.days()
         start = opened.position
         for _ in range(_MOST_TRIES):
             try:

@@ -8,7 +8,7 @@ dies is gone on with by whoever loads next, from the last page that was committe
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from report_pipeline import points
@@ -16,6 +16,7 @@ from report_pipeline.errors import PipelineError, TransientFailure
 from report_pipeline.events.claims import Claimed, Finished, claim, owned
 from report_pipeline.events.intake import Intake
 from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
+from report_pipeline.events.rows import first_day
 from report_pipeline.events.staged import StagedEpoch, ended_as, result_of
 from report_pipeline.events.staging import Heart, Journal, OtherLoadUnderWay
 
@@ -102,11 +103,6 @@ def load(
         f"Table {table.name!r} was read {MOST_BEGINNINGS} times, and each time its stream did not tell what was "
         f"written meanwhile ({why}). Try again when the stream is left alone."
     )
-
-
-def first_day(now: datetime, retention_days: int | None) -> date | None:
-    """The first UTC day that is kept; None for all."""
-    return None if retention_days is None else now.astimezone(UTC).date() - timedelta(days=retention_days)
 
 
 class _Load:

@@ -7,7 +7,7 @@ An archive's table holds events, tombstones of removed events, and the quarantin
 import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from report_pipeline.events.items import KEY, Item
@@ -174,6 +174,22 @@ def _values(rows: Iterable[Row], name: str) -> list[Any]:
 def utc_day(instant: datetime | None) -> date | None:
     """The UTC day of an aware instant; None of None."""
     return None if instant is None else instant.astimezone(UTC).date()
+
+
+def first_day(now: datetime, retention_days: int | None) -> date | None:
+    """The first UTC day that is kept `now` (aware); None for all."""
+    return None if retention_days is None else now.astimezone(UTC).date() - timedelta(days=retention_days)
+
+
+def with_constants(rows: "pa.Table", schema: "pa.Schema", same: Mapping[str, Any]) -> "pa.Table":
+    """The rows with the columns of `schema`: those of `same` hold one value, the others are as they are."""
+    import pyarrow as pa
+
+    columns = [
+        pa.repeat(pa.scalar(same[field.name], field.type), rows.num_rows) if field.name in same else rows[field.name]
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def item_json(item: Mapping[str, Any]) -> str:

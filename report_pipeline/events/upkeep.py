@@ -25,6 +25,7 @@ from report_pipeline import points
 from report_pipeline.events import delta, merge
 from report_pipeline.events.day import DayRows, between, timeless
 from report_pipeline.events.parts import Kind, Part, parts_by_day
+from report_pipeline.events.rows import archive_schema, first_day, with_constants
 from report_pipeline.events.schema import APPENDED, DAY, DELETED, EXPIRES
 
 if TYPE_CHECKING:
@@ -129,8 +130,9 @@ def upkeep(
     epoch = archive.current()
     if epoch is not None:
         _keep_position(epoch, now)
-        if retention_days is not None:
-            _drop(archive, epoch, now.date() - timedelta(days=retention_days), result)
+        floor = first_day(now, retention_days)
+        if floor is not None:
+            _drop(archive, epoch, floor, result)
         for day in _worthwhile(epoch.open(), files, now, force):
             _keep_day(epoch, day, now, result, force=force)
         points.reached("upkeep.before_vacuum")
@@ -278,15 +280,7 @@ def _with_ends(rows: "pa.Table", now: datetime) -> "pa.Table":
 
 def _finished(schema: "pa.Schema", day: date | None, rows: "pa.Table", appended: bool | None) -> "pa.Table":
     """The rows in order, with all of the archive's columns."""
-    import pyarrow as pa
-
-    rows = merge.in_order(rows)
-    same = {DAY: day, APPENDED: appended}
-    columns = [
-        pa.repeat(pa.scalar(same[each.name], each.type), rows.num_rows) if each.name in same else rows[each.name]
-        for each in schema
-    ]
-    return pa.table(columns, schema=schema)
+    return with_constants(merge.in_order(rows), schema, {DAY: day, APPENDED: appended})
 
 
 def _drop(archive: "Archive", epoch: "Epoch", floor: date, result: UpkeepResult) -> None:
@@ -323,8 +317,6 @@ def _remove_retired(archive: "Archive", now: datetime, result: UpkeepResult) -> 
 
 
 def _columns(epoch: "Epoch") -> "pa.Schema":
-    from report_pipeline.events.rows import archive_schema
-
     return archive_schema(epoch.schema)
 
 
