@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from report_pipeline.errors import PermanentFailure, PipelineError, TransientFailure
@@ -133,7 +133,18 @@ def create_table(
     return handle
 
 
-def append(handle: "DeltaTable", rows: "pa.Table", *, writer: str, note: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class Form:
+    """How files are written: their compression, and how many rows a row group has, and are written at once."""
+
+    compression: Literal["ZSTD", "LZ4_RAW"] = "ZSTD"
+    group_rows: int = ROWS_A_GROUP
+    rows_at_once: int | None = None
+
+
+def append(
+    handle: "DeltaTable", rows: "pa.Table", *, writer: str, note: Mapping[str, Any], form: Form | None = None
+) -> None:
     """Add rows in one commit, numbered for `writer`; the handle then stands at the new version.
 
     Raises:
@@ -141,7 +152,7 @@ def append(handle: "DeltaTable", rows: "pa.Table", *, writer: str, note: Mapping
         PermanentFailure: the folder cannot be written.
         TransientFailure: S3 does not answer.
     """
-    _write(handle, rows, mode="append", where=None, writer=writer, note=note)
+    _write(handle, rows, mode="append", where=None, writer=writer, note=note, form=form)
 
 
 def replace_rows(
@@ -152,6 +163,7 @@ def replace_rows(
     writer: str | None = None,
     note: Mapping[str, Any] | None = None,
     file_bytes: int | None = None,
+    form: Form | None = None,
 ) -> None:
     """Replace the rows that `where` (SQL) matches, or all, in one commit; the handle then stands at the new version.
 
@@ -162,6 +174,7 @@ def replace_rows(
         writer: number the commit for this writer.
         note: what the commit carries.
         file_bytes: about how large a file may become.
+        form: how the files are written.
 
     Raises:
         Overtaken: a row that `where` matches was added or removed since the handle was opened, or the writer
@@ -169,7 +182,7 @@ def replace_rows(
         PermanentFailure: the folder cannot be written.
         TransientFailure: S3 does not answer.
     """
-    _write(handle, rows, mode="overwrite", where=where, writer=writer, note=note, file_bytes=file_bytes)
+    _write(handle, rows, mode="overwrite", where=where, writer=writer, note=note, file_bytes=file_bytes, form=form)
 
 
 def _write(
@@ -181,6 +194,7 @@ def _write(
     writer: str | None,
     note: Mapping[str, Any] | None,
     file_bytes: int | None = None,
+    form: Form | None = None,
 ) -> None:
     import pyarrow as pa
     from deltalake import (
@@ -194,6 +208,7 @@ def _write(
 
     if isinstance(rows, pa.Table):
         rows = rows.combine_chunks()  # the library keeps the order in a chunk, not that of the chunks
+    form = form or Form()
     numbers = [Transaction(writer, number_of(handle, writer) + 1)] if writer else None
     try:
         write_deltalake(
@@ -202,7 +217,9 @@ def _write(
             mode=mode,
             predicate=where,
             target_file_size=file_bytes,
-            writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=ROWS_A_GROUP),
+            writer_properties=WriterProperties(
+                compression=form.compression, max_row_group_size=form.group_rows, write_batch_size=form.rows_at_once
+            ),
             commit_properties=CommitProperties(
                 custom_metadata={NOTE: json.dumps(note, sort_keys=True)} if note is not None else None,
                 app_transactions=numbers,

@@ -6,7 +6,6 @@ processes that believe they own a load the second is refused. A process that liv
 seconds, if only to say so; the state's `at` is by the clock of whoever loads.
 """
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -159,8 +158,14 @@ class RunTable:
         assert self._handle is not None, "the table is not open"
         if rows is None:
             rows = self._schema.empty_table()
+        size = group_rows(rows.num_rows, rows.nbytes)
+        # Row groups are of the size that sorting wants; runs are read once or twice: what is quick to write is best.
+        form = delta.Form("LZ4_RAW", group_rows=size, rows_at_once=size)
         try:
-            _write(self._handle, rows, "overwrite" if anew else "append", state.to_note())
+            if anew:
+                delta.replace_rows(self._handle, rows, where=None, writer=WRITER, note=state.to_note(), form=form)
+            else:
+                delta.append(self._handle, rows, writer=WRITER, note=state.to_note(), form=form)
         except delta.Overtaken as error:
             raise taken_over(self._storage.uri) from error
 
@@ -175,30 +180,6 @@ class RunTable:
 
         runs = Runs(self.files(), self._storage.open, self._schema)
         return runs.batches(pa.schema([self._schema.field(KEY)]))
-
-
-def _write(handle: "DeltaTable", rows: "pa.Table", mode: Any, note: Mapping[str, Any]) -> None:
-    """One numbered commit, in row groups of the size that sorting wants. Raises as `delta.append` does."""
-    from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
-    from deltalake.exceptions import CommitFailedError, DeltaError
-
-    size = group_rows(rows.num_rows, rows.nbytes)
-    try:
-        write_deltalake(
-            handle,
-            rows,
-            mode=mode,
-            # Runs are read once or twice: what is quick to write is best.
-            writer_properties=WriterProperties(compression="LZ4_RAW", max_row_group_size=size, write_batch_size=size),
-            commit_properties=CommitProperties(
-                custom_metadata={delta.NOTE: json.dumps(note, sort_keys=True)},
-                app_transactions=[Transaction(WRITER, delta.number_of(handle, WRITER) + 1)],
-            ),
-        )
-    except CommitFailedError as error:
-        raise delta.Overtaken from error
-    except (DeltaError, OSError) as error:
-        raise delta.unwritable(delta.path_of(handle), error) from error
 
 
 class Heart:
