@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from report_pipeline import points
 from report_pipeline.errors import CallerMistake, PipelineError
 from report_pipeline.events.carry import Workspace, live_rows, workspace
-from report_pipeline.events.claims import Claimed, claim, owned
+from report_pipeline.events.claims import Claimed, claim
 from report_pipeline.events.export_files import Bucket, Export, Folder, Place, find_exports
 from report_pipeline.events.export_lines import LineDecoder, as_scanned
 from report_pipeline.events.export_plan import Plan, plan
@@ -31,7 +31,6 @@ from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
 from report_pipeline.events.rows import first_day
 from report_pipeline.events.schema import Expired
 from report_pipeline.events.staged import StagedEpoch
-from report_pipeline.events.staging import Heart, Journal
 from report_pipeline.instants import format_instant
 
 if TYPE_CHECKING:
@@ -167,21 +166,12 @@ class _Import:
         on_progress: Callable[[LoadProgress], None] | None,
     ) -> None:
         self._archive = archive
-        self._staging = claimed.staging
         self._plan = chosen
         self._follower = follower
         self._rows = rows
         self._clock = clock
-        self._journal = Journal(claimed.runs, claimed.state, clock)
-        self._staged = StagedEpoch(
-            archive,
-            claimed.staging,
-            claimed.runs,
-            self._journal,
-            follower=follower,
-            clock=clock,
-            on_progress=on_progress,
-        )
+        self._staged = StagedEpoch(archive, claimed, follower=follower, clock=clock, on_progress=on_progress)
+        self._journal = self._staged.journal
         before = archive.current()
         self._before = before.open() if before is not None else None
         self._intake = Intake(self._journal, rows.arrow, keep_ids=before is not None)
@@ -189,7 +179,7 @@ class _Import:
         self._ticker = Ticker("scan", on_progress, total=sum(export.items for export in chosen.exports))
 
     def run(self) -> LoadResult:
-        with owned(self._archive, self._staging), Heart(self._journal.beat):
+        with self._staged.at_work():
             self._staged.epoch.create(self._position())
             if self._plan.changes:
                 with workspace() as work:

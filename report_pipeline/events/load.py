@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from report_pipeline import points
 from report_pipeline.errors import PipelineError, TransientFailure
-from report_pipeline.events.claims import Claimed, Finished, claim, owned
+from report_pipeline.events.claims import Claimed, Finished, claim
 from report_pipeline.events.intake import Intake
 from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
 from report_pipeline.events.rows import first_day
 from report_pipeline.events.staged import StagedEpoch, ended_as, result_of
-from report_pipeline.events.staging import Heart, Journal, OtherLoadUnderWay
+from report_pipeline.events.staging import OtherLoadUnderWay
 
 if TYPE_CHECKING:
     from report_pipeline.events.archive import Archive
@@ -118,27 +118,18 @@ class _Load:
         on_progress: Callable[[LoadProgress], None] | None,
     ) -> None:
         self._archive = archive
-        self._staging = claimed.staging
         self._table = table
         self._follower = follower
         self._clock = clock
         self._on_progress = on_progress
-        self._journal = Journal(claimed.runs, claimed.state, clock)
-        self._staged = StagedEpoch(
-            archive,
-            claimed.staging,
-            claimed.runs,
-            self._journal,
-            follower=follower,
-            clock=clock,
-            on_progress=on_progress,
-        )
+        self._staged = StagedEpoch(archive, claimed, follower=follower, clock=clock, on_progress=on_progress)
+        self._journal = self._staged.journal
 
     def run(
         self, wire: "Wire", rows: "RowMaker", segments: int, consistent: bool, max_read_units: float | None
     ) -> LoadResult:
         try:
-            with owned(self._archive, self._staging), Heart(self._journal.beat):
+            with self._staged.at_work():
                 follows_along = self._take_position()
                 if self._journal.state.read_at is None:
                     self._scan(wire, rows, segments, consistent, max_read_units, follows_along)

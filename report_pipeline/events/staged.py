@@ -7,6 +7,7 @@ the scan, the part of the sorting, the record of the stream after the last one t
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING
 from report_pipeline import points
 from report_pipeline.errors import PipelineError
 from report_pipeline.events import delta
+from report_pipeline.events.claims import Claimed, owned
 from report_pipeline.events.index import Changed
 from report_pipeline.events.intake import RUN_BYTES
 from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
 from report_pipeline.events.schema import DELETED, Expired
 from report_pipeline.events.snapshot import Snapshot
 from report_pipeline.events.sort import Bound, Runs, in_order
-from report_pipeline.events.staging import Journal, LoadState, RunTable, taken_over
+from report_pipeline.events.staging import Heart, Journal, LoadState, RunTable, taken_over
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from report_pipeline.events.archive import Archive
     from report_pipeline.events.epoch import Epoch
     from report_pipeline.events.follow import Followed, Follower
-    from report_pipeline.events.index import Staging
 
 SCAN, CARRIED = "scan", "carried"
 """The folders of an epoch with the runs of what was read, and of what is taken over from the epoch before."""
@@ -40,35 +41,39 @@ class StagedEpoch:
     def __init__(
         self,
         archive: "Archive",
-        staging: "Staging",
-        runs: RunTable,
-        journal: Journal,
+        claimed: Claimed,
         *,
         follower: "Follower",
         clock: Callable[[], datetime],
         on_progress: Callable[[LoadProgress], None] | None,
     ) -> None:
-        """`runs` is open and `journal` writes to it; `follower` is nobody else's."""
+        """`claimed` is this process's; `follower` is nobody else's; `clock` gives the present instant (aware)."""
         from report_pipeline.events.rows import archive_schema
 
         self._archive = archive
-        self._staging = staging
-        self._runs = runs
+        self._staging = claimed.staging
+        self._runs = claimed.runs
         self._rows = archive_schema(archive.schema)
-        self._journal = journal
+        self.journal = Journal(claimed.runs, claimed.state, clock)
         self._follower = follower
         self._clock = clock
         self._on_progress = on_progress
-        self.epoch = archive.epoch(staging.epoch)
+        self.epoch = archive.epoch(claimed.staging.epoch)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Show that this process lives while the block runs, which fails as `owned` says where it lost the load."""
+        with owned(self._archive, self._staging), Heart(self.journal.beat):
+            yield
 
     def carry(self, by: datetime) -> None:
         """Take over from the epoch before what had expired by then (UTC), unless an earlier process has done so.
 
         The table must have been read as it was then, or later.
         """
-        if self._journal.state.carried is not None:
+        if self.journal.state.carried is not None:
             return
-        state = self._journal.state
+        state = self.journal.state
         rows = size = 0
         for run in self._in_runs(self._expired(by)):
             if not rows:
@@ -78,7 +83,7 @@ class StagedEpoch:
             table.add(run, state)
             rows, size = rows + run.num_rows, size + run.nbytes
         points.reached("load.before_carried")
-        self._journal.commit(carried=rows, run_rows=state.run_rows + rows, run_bytes=state.run_bytes + size)
+        self.journal.commit(carried=rows, run_rows=state.run_rows + rows, run_bytes=state.run_bytes + size)
         points.reached("load.carried")
 
     def _expired(self, by: datetime) -> "Iterator[pa.RecordBatch]":
@@ -95,7 +100,7 @@ class StagedEpoch:
             # An event that somebody removed before the table was read is not to be taken for an expired one.
             self._follower.catch_up(by, epoch=before)
             opened = before.open()
-        yield from expired(opened, self._runs.ids, by, self._journal.state.floor)
+        yield from expired(opened, self._runs.ids, by, self.journal.state.floor)
 
     def _in_runs(self, batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.Table]":
         import pyarrow as pa
@@ -122,7 +127,7 @@ class StagedEpoch:
         progress = self.epoch.open().progress
         if progress.get("sorted"):
             return
-        state = self._journal.state
+        state = self.journal.state
         files = self._runs.files()
         if state.carried:
             carried = self._carried()
@@ -139,14 +144,14 @@ class StagedEpoch:
                 rows.filter(pc.invert(rows[DELETED])),
                 self._ended() if part.high is None else {"sorted_to": part.high.to_note(), "rows": done},
             )
-            self._journal.moved()
+            self.journal.moved()
             ticker.tell(done, state.read_units)
         if not self.epoch.open().progress.get("sorted"):
             self._append(self._rows.empty_table(), self._ended())
 
     def _ended(self) -> dict[str, object]:
         """What stays noted with the epoch when everything is in its days."""
-        return {"sorted": True, "state": replace(self._journal.state, scan=None).to_note()}
+        return {"sorted": True, "state": replace(self.journal.state, scan=None).to_note()}
 
     def _append(self, rows: "pa.Table", progress: dict[str, object]) -> None:
         points.reached("load.before_part")
@@ -170,8 +175,8 @@ class StagedEpoch:
         def on_step(step: "Followed") -> None:
             nonlocal records
             records += step.records
-            self._journal.moved()
-            ticker.tell(records, self._journal.state.read_units)
+            self.journal.moved()
+            ticker.tell(records, self.journal.state.read_units)
 
         self._follower.catch_up(until, epoch=self.epoch, on_step=on_step)
 
@@ -181,7 +186,7 @@ class StagedEpoch:
         Raises:
             OtherLoadUnderWay: another process has taken the load over.
         """
-        state = self._journal.state
+        state = self.journal.state
         entries = self._archive.index.entries()
         opened = self.epoch.open()
         now = Snapshot(opened, loaded_at=opened.position.watermark, floor=state.floor)
@@ -193,7 +198,7 @@ class StagedEpoch:
         points.reached("load.before_switch")
         self._switch(now.watermark, changed)
         points.reached("load.after_switch")
-        state = self._journal.end()
+        state = self.journal.end()
         remove_runs(self._archive, self.epoch.id)
         return result_of(self._archive.snapshot(), self.epoch.id, state, days)
 
@@ -201,7 +206,7 @@ class StagedEpoch:
         index = self._archive.index
         try:
             done = index.switch(
-                self._staging, self._clock(), loaded_at=loaded_at, floor=self._journal.state.floor, changed=changed
+                self._staging, self._clock(), loaded_at=loaded_at, floor=self.journal.state.floor, changed=changed
             )
             failure: PipelineError = taken_over(self._archive.uri)
         except PipelineError as error:

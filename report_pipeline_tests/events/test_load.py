@@ -18,7 +18,7 @@ import pytest
 from report_pipeline import points
 from report_pipeline.aws import Aws
 from report_pipeline.errors import PermanentFailure, TransientFailure
-from report_pipeline.events import claims
+from report_pipeline.events import claims, staged
 from report_pipeline.events import load as module
 from report_pipeline.events.index import Index
 from report_pipeline.events.load import LoadProgress, OtherLoadUnderWay
@@ -306,7 +306,7 @@ def test_a_load_that_stands_still_is_not_waited_for_for_ever(
 
 def test_a_heart_that_beats_all_the_time_disturbs_nothing(lab: LoadLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.fill(300)
-    monkeypatch.setattr(module, "Heart", partial(Heart, seconds=0.001))
+    monkeypatch.setattr(staged, "Heart", partial(Heart, seconds=0.001))
     monkeypatch.setattr("report_pipeline.events.staging.BEAT_SECONDS", 0.0)
     with small_steps(), lab.writing(seed=5), reaching("load.after_switch", lambda: time.sleep(0.1)):
         lab.load()
@@ -316,7 +316,7 @@ def test_a_heart_that_beats_all_the_time_disturbs_nothing(lab: LoadLab, monkeypa
 
 def test_a_slow_load_says_that_it_lives(lab: LoadLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.fill(10)
-    monkeypatch.setattr(module, "Heart", partial(Heart, seconds=0.01))
+    monkeypatch.setattr(staged, "Heart", partial(Heart, seconds=0.01))
     monkeypatch.setattr("report_pipeline.events.staging.BEAT_SECONDS", 0.0)
     seen = []
 
