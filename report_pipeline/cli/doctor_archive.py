@@ -12,7 +12,6 @@ from report_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from report_pipeline.events.archive import Archive, ArchiveState
-    from report_pipeline.events.index import Staging
     from report_pipeline.events.snapshot import Snapshot
 
 RECORDS_KEPT = timedelta(hours=24)
@@ -51,7 +50,7 @@ def examine_archive(settings: Settings, client_of: Callable[[str], Any], now: da
         return
     archive = Archive(Storage.of(settings.archive_uri, client_of=client_of), schema)
     state = archive.state()
-    _load_under_way(archive, archive.staging(), now, diagnosis, facts)
+    _load_under_way(archive, now, diagnosis, facts)
     if state is None:
         diagnosis.good(
             f"{archive.uri}: nothing is loaded yet for this definition of events; the first build of a report loads"
@@ -65,35 +64,29 @@ def examine_archive(settings: Settings, client_of: Callable[[str], Any], now: da
     _put_aside(snapshot, diagnosis, facts)
 
 
-def _load_under_way(
-    archive: "Archive", staging: "Staging | None", now: datetime, diagnosis: Diagnosis, facts: dict[str, Any]
-) -> None:
-    from report_pipeline.events.rows import archive_schema
-    from report_pipeline.events.staging import ALIVE, RunTable
+def _load_under_way(archive: "Archive", now: datetime, diagnosis: Diagnosis, facts: dict[str, Any]) -> None:
+    from report_pipeline.events.claims import under_way
 
+    found = under_way(archive, now)
     facts["load_under_way"] = None
-    if staging is None:
+    if found is None:
         return
-    epoch = archive.epoch(staging.epoch)
-    state = RunTable(archive.storage, epoch.scan_path, archive_schema(archive.schema)).state()
-    seen = max(staging.claimed_at, state.at) if state else staging.claimed_at
-    released = state is not None and state.released and state.at >= staging.claimed_at
+    staging, read = found.staging, found.state.items if found.state else 0
     facts["load_under_way"] = {
         "epoch": staging.epoch,
         "began_at": staging.began_at,
-        "seen_at": seen,
-        "items_read": state.items if state else 0,
-        "left": released or now - seen >= ALIVE,
+        "seen_at": found.seen_at,
+        "items_read": read,
+        "left": not found.lives,
     }
-    items = _count(state.items if state else 0, "item")
-    what = f"A load that began at {format_instant(staging.began_at)} and has read {items}"
-    if facts["load_under_way"]["left"]:
+    what = f"A load that began at {format_instant(staging.began_at)} and has read {_count(read, 'item')}"
+    if found.lives:
+        diagnosis.note(f"{what} is under way; readers keep what there is until it is done")
+    else:
         diagnosis.problem(
-            f"{what} was left {_age(now - seen)} ago: its process ended.",
+            f"{what} was left {_age(now - found.seen_at)} ago: its process ended.",
             "`report-pipeline load` goes on with it where it was; so does the next build that needs a load.",
         )
-    else:
-        diagnosis.note(f"{what} is under way; readers keep what there is until it is done")
 
 
 def _contents(
@@ -133,7 +126,7 @@ def _freshness(state: "ArchiveState", now: datetime, diagnosis: Diagnosis, facts
         "behind_records_about": position.behind,
         "noted_at": state.noted_at,
         "gap": None,
-        "stale_days": sorted(day for day, at in state.marks.items() if at >= position.watermark),
+        "stale_days": sorted(state.stale_days),
     }
     if facts["stale_days"]:
         diagnosis.note(f"filled since then, and not read yet: {', '.join(map(str, facts['stale_days']))}")

@@ -119,10 +119,10 @@ def _mend(
 
 def _is_loading(rooms: Rooms, now: datetime) -> bool:
     """Whether some process, maybe none of Dagster's, loads the table."""
-    from report_pipeline.events.staging import ALIVE
+    from report_pipeline.events.claims import under_way
 
-    staging = rooms.archive.staging()
-    return staging is not None and now - (rooms.archive.last_commit(staging) or staging.claimed_at) < ALIVE
+    found = under_way(rooms.archive, now)
+    return found is not None and found.lives
 
 
 def _since(gap: "Gap | None") -> str | None:

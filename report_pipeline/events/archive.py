@@ -60,6 +60,11 @@ class ArchiveState:
     staging: Staging | None
     staging_at: datetime | None
 
+    @property
+    def stale_days(self) -> set[date]:
+        """The days that were filled by files at or after the watermark, and so may lack what was filled."""
+        return _stale(self.marks, self.position.watermark)
+
 
 class Archive:
     """The archive in one place, for one schema of events. Opening is cheap, and nothing stays open."""
@@ -182,9 +187,12 @@ class Archive:
         epoch = self._current(entries)
         if epoch is None or not entries.marks:
             return set()
-        watermark = epoch.open().position.watermark
-        return {day for day, at in entries.marks.items() if at >= watermark}
+        return _stale(entries.marks, epoch.open().position.watermark)
 
     def _current(self, entries: Entries) -> Epoch | None:
         current = entries.current
         return self.epoch(current.epoch) if current is not None and current.digest == self.digest else None
+
+
+def _stale(marks: Mapping[date, datetime], watermark: datetime) -> set[date]:
+    return {day for day, at in marks.items() if at >= watermark}

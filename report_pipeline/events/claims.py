@@ -37,6 +37,31 @@ class Finished:
     epoch: str
 
 
+@dataclass(frozen=True)
+class UnderWay:
+    """A load that was begun and is not done.
+
+    `state` is how far it is, None before its first commit; `seen_at` (UTC) when it last showed that it lives, and
+    `lives` whether its process still does. One that does not is gone on with by whoever loads next.
+    """
+
+    staging: "Staging"
+    state: LoadState | None
+    seen_at: datetime
+    lives: bool
+
+
+def under_way(archive: "Archive", now: datetime) -> UnderWay | None:
+    """The load under way, of whatever process; None where there is none.
+
+    Raises:
+        PermanentFailure: the archive cannot be read.
+        TransientFailure: S3 does not answer.
+    """
+    staging = archive.staging()
+    return None if staging is None else _look(archive, staging, now)
+
+
 def claim(
     archive: "Archive",
     *,
@@ -74,8 +99,9 @@ def claim(
             if mine is not None:
                 return _begin(archive, mine, LoadState(now, source, mine.began_at, floor))
             continue
-        state = _runs(archive, other).state()
-        if not _lives(other, state, now):
+        seen = _look(archive, other, now)
+        state = seen.state
+        if not seen.lives:
             fits = resume and other.digest == archive.digest and (state is None or state.source == source)
             mine = archive.index.claim(now, archive.digest, instead_of=other, resume=fits)
             if mine is not None:
@@ -148,10 +174,11 @@ def _moves(state: LoadState | None) -> int | None:
     return None if state is None else state.moves
 
 
-def _lives(staging: "Staging", state: LoadState | None, now: datetime) -> bool:
+def _look(archive: "Archive", staging: "Staging", now: datetime) -> UnderWay:
+    state = _runs(archive, staging).state()
     if state is None or state.at < staging.claimed_at:
-        return now - staging.claimed_at < ALIVE
-    return not state.released and now - state.at < ALIVE
+        return UnderWay(staging, state, staging.claimed_at, now - staging.claimed_at < ALIVE)
+    return UnderWay(staging, state, state.at, not state.released and now - state.at < ALIVE)
 
 
 def _runs(archive: "Archive", staging: "Staging") -> RunTable:

@@ -89,14 +89,24 @@ def bring_up_to_date(
             provisional = f"Provisional, because {why}. {other}"
             tell(provisional)
             return Brought(loaded, followed, provisional)
-    for _ in range(MOST_LOADS):
-        if _hold(windows, _watermark(archive), archive.stale_days(), now=began):
-            return Brought(loaded)
+    loads = 0
+    while not _is_held(archive, windows, began):
+        if loads == MOST_LOADS:
+            raise TransientFailure("The events table is being filled while it is loaded. Try again when that is over.")
         tell(f"Loading the events table, because {unusable}: {cost().describe()}")
         loaded = load(True)
-    if _hold(windows, _watermark(archive), archive.stale_days(), now=began):
-        return Brought(loaded)
-    raise TransientFailure("The events table is being filled while it is loaded. Try again when that is over.")
+        loads += 1
+    return Brought(loaded)
+
+
+def _is_held(archive: "Archive", windows: "Iterable[Window]", now: datetime) -> bool:
+    """Whether the archive holds all windows as far as they have passed."""
+    state = archive.state()
+    if state is None:
+        raise TransientFailure(
+            f"The archive {archive.storage.uri} was removed, or loaded for another schema of events. Try again."
+        )
+    return _hold(windows, state.position.watermark, state.stale_days, now=now)
 
 
 def _hold(windows: "Iterable[Window]", until: datetime, stale: set[date], now: datetime | None = None) -> bool:
@@ -105,12 +115,3 @@ def _hold(windows: "Iterable[Window]", until: datetime, stale: set[date], now: d
         (window.end if now is None else min(window.end, now)) <= until and stale.isdisjoint(window.days())
         for window in windows
     )
-
-
-def _watermark(archive: "Archive") -> datetime:
-    state = archive.state()
-    if state is None:
-        raise TransientFailure(
-            f"The archive {archive.storage.uri} was removed, or loaded for another schema of events. Try again."
-        )
-    return state.position.watermark

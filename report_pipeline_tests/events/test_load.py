@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -52,9 +52,8 @@ def lab(make: Callable[..., LoadLab]) -> LoadLab:
 
 
 @pytest.fixture
-def steps() -> Iterator[None]:
-    with small_steps():
-        yield
+def steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_steps(monkeypatch)
 
 
 def reaching(point: str, action: Callable[[], object], times: int = 1) -> Any:
@@ -204,17 +203,17 @@ def test_a_load_that_is_killed_is_gone_on_with_and_readers_keep_what_they_have(
 
 def test_a_load_that_fails_is_gone_on_with_at_once(lab: LoadLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.fill(300)
-    with small_steps():
-        monkeypatch.setattr(claims, "ALIVE", timedelta(minutes=1))
+    small_steps(monkeypatch)
+    monkeypatch.setattr(claims, "ALIVE", timedelta(minutes=1))
 
-        def fail() -> None:
-            raise TransientFailure("Table 'clicks': scanning the table failed")
+    def fail() -> None:
+        raise TransientFailure("Table 'clicks': scanning the table failed")
 
-        with reaching("load.after_scan_commit", fail, times=3), pytest.raises(TransientFailure, match="clicks"):
-            lab.load()
-        assert lab.archive.current() is None
-        lab.wire.scans = 0
-        result = lab.load(wait_for_other=False)
+    with reaching("load.after_scan_commit", fail, times=3), pytest.raises(TransientFailure, match="clicks"):
+        lab.load()
+    assert lab.archive.current() is None
+    lab.wire.scans = 0
+    result = lab.load(wait_for_other=False)
     assert lab.wire.scans == 3
     assert result.items_read == 300
     assert lab.held() == lab.expected()
@@ -308,7 +307,8 @@ def test_a_heart_that_beats_all_the_time_disturbs_nothing(lab: LoadLab, monkeypa
     lab.fill(300)
     monkeypatch.setattr(staged, "Heart", partial(Heart, seconds=0.001))
     monkeypatch.setattr("report_pipeline.events.staging.BEAT_SECONDS", 0.0)
-    with small_steps(), lab.writing(seed=5), reaching("load.after_switch", lambda: time.sleep(0.1)):
+    small_steps(monkeypatch)
+    with lab.writing(seed=5), reaching("load.after_switch", lambda: time.sleep(0.1)):
         lab.load()
     lab.catch_up()
     assert lab.held() == lab.expected()

@@ -219,14 +219,11 @@ def some_time(rng: random.Random) -> datetime:
     return START + timedelta(seconds=rng.randrange(DAYS * 86_400))
 
 
-@contextmanager
-def small_steps() -> Iterator[None]:
+def small_steps(patch: pytest.MonkeyPatch) -> None:
     """Each page is a commit, a few dozen rows are a part, and a load that is left belongs to nobody soon."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(intake, "RUN_SECONDS", 0.0)
-        patch.setattr(sort, "PART_BYTES", 10_000)
-        patch.setattr(claims, "ALIVE", timedelta(seconds=0.5))
-        yield
+    patch.setattr(intake, "RUN_SECONDS", 0.0)
+    patch.setattr(sort, "PART_BYTES", 10_000)
+    patch.setattr(claims, "ALIVE", timedelta(seconds=0.5))
 
 
 def main() -> None:
@@ -241,7 +238,8 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     lab = LoadLab(**(described | {"aws": Aws(**described["aws"])}))
-    with small_steps(), points.listening(listener):
+    with pytest.MonkeyPatch.context() as patch, points.listening(listener):
+        small_steps(patch)
         lab.load()
 
 
