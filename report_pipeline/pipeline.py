@@ -119,19 +119,14 @@ class Rooms:
     @contextmanager
     def following(self) -> "Iterator[Follower]":
         """The process's follower of the stream, for one user at a time."""
+        with self.kept.following:
+            yield self.kept.follower(self.aws, self.schema, self._new_follower)
+
+    def _new_follower(self) -> "Follower":
         from report_pipeline.events.follow import Follower
 
-        def make() -> Follower:
-            return Follower(
-                self.archive,
-                self.stream,
-                self.rows,
-                clock=self.clock,
-                retention_days=self.settings.archive_retention_days,
-            )
-
-        with self.kept.following:
-            yield self.kept.follower(self.aws, self.schema, make)
+        retention = self.settings.archive_retention_days
+        return Follower(self.archive, self.stream, self.rows, clock=self.clock, retention_days=retention)
 
     def cost_of_load(self) -> "Cost":
         """What reading the whole events table will cost."""
@@ -148,20 +143,16 @@ class Rooms:
         self, *, wait_for_other: bool = True, on_progress: "Callable[[LoadProgress], None] | None" = None
     ) -> "LoadResult":
         """Read the whole events table into a new epoch of the archive; see `report_pipeline.events.load.load`."""
-        from report_pipeline.events.follow import Follower
         from report_pipeline.events.load import load
         from report_pipeline.events.wire import Wire
 
         settings = self.settings
-        # A follower of its own: that of the process goes on with the epoch that readers use.
-        follower = Follower(
-            self.archive, self.stream, self.rows, clock=self.clock, retention_days=settings.archive_retention_days
-        )
         return load(
             self.archive,
             self.table,
             wire=Wire(self.client),
-            follower=follower,
+            # One of its own: that of the process goes on with the epoch that readers use.
+            follower=self._new_follower(),
             rows=self.rows,
             segments=settings.scan_segments,
             consistent=settings.scan_consistent,
@@ -170,6 +161,23 @@ class Rooms:
             clock=self.clock,
             on_progress=on_progress,
             wait_for_other=wait_for_other,
+        )
+
+    def load_exports(
+        self, sources: "Sequence[str]", *, on_progress: "Callable[[LoadProgress], None] | None" = None
+    ) -> "LoadResult":
+        """Load exports of the events table, in folders or `s3://…`; see `events.exports.load_export`."""
+        from report_pipeline.events.exports import load_export, places
+
+        return load_export(
+            self.archive,
+            self.table,
+            places(sources, lambda: self.kept.client(self.aws, "s3")),
+            follower=self._new_follower(),
+            rows=self.rows,
+            retention_days=self.settings.archive_retention_days,
+            clock=self.clock,
+            on_progress=on_progress,
         )
 
     def bring_up_to_date(

@@ -82,7 +82,7 @@ def _interruptible(rooms: Rooms, exports: Sequence[str]) -> "LoadResult":
     try:
         with _progress() as on_progress:
             if exports:
-                return _load_exports(rooms, exports, on_progress)
+                return rooms.load_exports(exports, on_progress=on_progress)
             return rooms.load(wait_for_other=False, on_progress=on_progress)
     except (KeyboardInterrupt, SystemExit):
         if exports:
@@ -90,23 +90,6 @@ def _interruptible(rooms: Rooms, exports: Sequence[str]) -> "LoadResult":
         else:
             say("The load is not done. What was read is kept: `report-pipeline load` goes on with it.")
         raise
-
-
-def _load_exports(rooms: Rooms, sources: Sequence[str], on_progress: "OnProgress") -> "LoadResult":
-    from report_pipeline.events.exports import load_export, places
-    from report_pipeline.events.follow import Follower
-
-    retention = rooms.settings.archive_retention_days
-    return load_export(
-        rooms.archive,
-        rooms.table,
-        places(sources, lambda: rooms.kept.client(rooms.aws, "s3")),
-        follower=Follower(rooms.archive, rooms.stream, rooms.rows, clock=rooms.clock, retention_days=retention),
-        rows=rooms.rows,
-        retention_days=retention,
-        clock=rooms.clock,
-        on_progress=on_progress,
-    )
 
 
 @contextmanager
