@@ -25,6 +25,8 @@ SENSOR_SECONDS = 1
 STEP_SECONDS = 20.0
 """An evaluation may take a minute; the rest is for the commit, and for opening what the step needs."""
 
+SET_UP_ANEW = "The archive was set up anew meanwhile; the next tick follows it."
+
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 _DOUBLINGS = 6
 
@@ -70,7 +72,7 @@ def follow_sensor(load_job: dg.JobDefinition) -> dg.SensorDefinition:
             with rooms.following() as follower:
                 followed = follower.step(seconds=STEP_SECONDS)
             if followed is None:
-                return dg.SkipReason("The archive was set up anew meanwhile; the next tick follows it.")
+                return dg.SkipReason(SET_UP_ANEW)
             before = _Mending.of(context.cursor)
             events: list[Any] = list(records.followed_days(followed))
             if _since(followed.gap) != before.since:

@@ -16,7 +16,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 from report_pipeline.dagster import records
 from report_pipeline.dagster.events import not_running
 from report_pipeline.dagster.failures import failures
-from report_pipeline.dagster.following import SENSOR_SECONDS, cannot_follow
+from report_pipeline.dagster.following import SENSOR_SECONDS, SET_UP_ANEW, cannot_follow
 from report_pipeline.dagster.in_flight import PRESUMED_DEAD, keys_of_backfills, keys_of_runs, unfinished_runs
 from report_pipeline.dagster.partitions import (
     REPORT_TAG,
@@ -25,10 +25,10 @@ from report_pipeline.dagster.partitions import (
     job_name,
     range_tags,
 )
-from report_pipeline.errors import CallerMistake, PermanentFailure
-from report_pipeline.events.archive import Archive
+from report_pipeline.errors import CallerMistake
+from report_pipeline.events.news import News, news
 from report_pipeline.events.touched import Touched
-from report_pipeline.pipeline import Pipeline, Rooms
+from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.definition import CUSTOM
 from report_pipeline.schedules import refresh
 from report_pipeline.windows import Cadence, Window
@@ -85,12 +85,14 @@ def refresh_sensor(
             with rooms.following() as follower:
                 followed = follower.step(seconds=STEP_SECONDS)
             state = refresh.State.from_text(context.cursor) if context.cursor else None
+            found = news(rooms.archive, (state.epoch, state.version) if state else None)
+            if found is None:
+                return dg.SkipReason(SET_UP_ANEW)
             scheduler = _Scheduler(
                 definition, rooms.store, context.instance, context.repository_def.asset_graph, pipeline.clock()
             )
-            decision = refresh.decide(
-                state, _archive(rooms, state, definition.name), rules, scheduler, pipeline.clock()
-            )
+            archive = _archive(found, rooms.store, definition.name)
+            decision = refresh.decide(state, archive, rules, scheduler, pipeline.clock())
         requests = [_request(definition.name, request) for request in decision.requests]
         return dg.SensorResult(
             run_requests=requests,
@@ -116,43 +118,13 @@ def _key(cadence: Cadence | None, window: Window) -> str:
     return cadence.partition_key(window) if cadence else window.key
 
 
-def _archive(rooms: Rooms, state: refresh.State | None, report: str) -> refresh.Archive:
-    """What is new in the archive since the state."""
-    epoch = rooms.archive.current()
-    assert epoch is not None
-    opened = epoch.open()
-    changes: list[refresh.Change] = []
-    if state is not None:
-        found = _changes(rooms.archive, state)
-        if found is None:
-            extent = rooms.store.extent(report)
-            everything = Touched.of_window(extent) if extent else Touched()
-            found = [refresh.Change(opened.version, everything)]
-        changes = found
-    return refresh.Archive(epoch.id, opened.version, opened.position.watermark, changes)
-
-
-def _changes(archive: Archive, state: refresh.State) -> list[refresh.Change] | None:
-    """What changed since the state's epoch and version; None where that is no longer known."""
-    entries = archive.index.entries()
-    current = entries.current
-    if current is None:
-        return None
-    if current.epoch == state.epoch:
-        notes = archive.epoch(state.epoch).notes_since(state.version)
-        return None if notes is None else [refresh.Change(note.version, note.touched) for note in notes]
-    if current.changed is None or current.changed.instead_of != state.epoch:
-        return None
-    try:
-        before = archive.epoch(state.epoch).notes_since(state.version)
-    except PermanentFailure:  # its grace is over, and it has been removed
-        return None
-    after = archive.epoch(current.epoch).notes_since(current.changed.version)
-    if before is None or after is None:
-        return None
-    days = Touched.of_days(current.changed.days)
-    first = refresh.Change(current.changed.version, days.union(*(note.touched for note in before)))
-    return [first, *(refresh.Change(note.version, note.touched) for note in after)]
+def _archive(found: News, store: "ReportStore", report: str) -> refresh.Archive:
+    """What is new in the archive; where nobody knows, all that is published may have changed."""
+    changes = found.changes
+    if changes is None:
+        extent = store.extent(report)
+        changes = [refresh.Change(found.version, Touched.of_window(extent) if extent else Touched())]
+    return refresh.Archive(found.epoch, found.version, found.watermark, changes)
 
 
 class _Scheduler:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from report_pipeline.errors import PermanentFailure
 from report_pipeline.events import delta
 from report_pipeline.events.epoch import Epoch
-from report_pipeline.events.index import Entries, Index, Staging
+from report_pipeline.events.index import Current, Entries, Index, Staging
 from report_pipeline.events.parts import DayFiles, parts_by_day
 from report_pipeline.events.snapshot import Snapshot
 from report_pipeline.events.storage import Storage
@@ -94,6 +94,10 @@ class Archive:
             TransientFailure: S3 does not answer.
         """
         return self._current(self.index.entries())
+
+    def current_entry(self) -> Current | None:
+        """What the index says of that epoch; raises as `current`."""
+        return self._fitting(self.index.entries())
 
     def state(self) -> ArchiveState | None:
         """Look at the archive; None where nothing is loaded for this schema. Opens the index and one table.
@@ -190,8 +194,12 @@ class Archive:
         return _stale(entries.marks, epoch.open().position.watermark)
 
     def _current(self, entries: Entries) -> Epoch | None:
+        current = self._fitting(entries)
+        return None if current is None else self.epoch(current.epoch)
+
+    def _fitting(self, entries: Entries) -> Current | None:
         current = entries.current
-        return self.epoch(current.epoch) if current is not None and current.digest == self.digest else None
+        return current if current is not None and current.digest == self.digest else None
 
 
 def _stale(marks: Mapping[date, datetime], watermark: datetime) -> set[date]:

@@ -97,6 +97,14 @@ class Touched:
         return cls(tuple(ranges))
 
 
+@dataclass(frozen=True)
+class Change:
+    """The seconds of event time that a version of the archive changed."""
+
+    version: int
+    touched: Touched
+
+
 def _second(instant: datetime) -> int:
     return (instant - _EPOCH) // SECOND
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-from report_pipeline.events.touched import Touched
+from report_pipeline.events.touched import Change, Touched
 from report_pipeline.schedules.reconcile import group, limit
-from report_pipeline.schedules.refresh_state import Change, State, Wanted
+from report_pipeline.schedules.refresh_state import State, Wanted
 from report_pipeline.schedules.refresh_wants import (
     Archive,
     Looks,

@@ -7,19 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from report_pipeline.errors import CallerMistake, PermanentFailure
-from report_pipeline.events.touched import Touched
+from report_pipeline.events.touched import Change, Touched
 from report_pipeline.instants import format_instant, parse_instant
 from report_pipeline.windows import Window
 
 _FORM = 1
-
-
-@dataclass(frozen=True)
-class Change:
-    """The seconds of event time that a version of the archive changed; the archive's own notes have the same form."""
-
-    version: int
-    touched: Touched
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from report_pipeline.events.touched import Touched
+from report_pipeline.events.touched import Change, Touched
 from report_pipeline.instants import SECOND
-from report_pipeline.schedules.refresh_state import Change, State, Sweep, Wanted
+from report_pipeline.schedules.refresh_state import State, Sweep, Wanted
 from report_pipeline.windows import Cadence, Window
 
 MOST_WANTED = 1_000
