@@ -96,11 +96,7 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
                     yield dg.Output(builds)
                 if brought.load is not None:
                     # Now that its days are recorded: the UI shows no check that is older than they are.
-                    for check in (
-                        records.quarantine_check(brought.load.rejected, snapshot, brought.load),
-                        records.continuity_check(snapshot.gap, snapshot.watermark),
-                    ):
-                        context.instance.report_runless_asset_event(records.evaluation(check))
+                    records.checks_after_load(context.instance, brought.load, snapshot)
                 yield from check_results(key, builds)
 
     return report

@@ -12,6 +12,7 @@ from report_pipeline.dagster import records
 from report_pipeline.dagster.checks import CONTINUITY, QUARANTINE
 from report_pipeline.dagster.failures import step_failures
 from report_pipeline.dagster.partitions import EVENTS_KEY, events_partitions
+from report_pipeline.events.current import Brought
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.windows import Window
 
@@ -71,13 +72,14 @@ def events_asset(start: date) -> dg.AssetsDefinition:
                 on_progress=now_and_then(context.log.info),
             )
             snapshot = rooms.archive.snapshot()
-            held = snapshot.days()
+            held = snapshot.days(days)
+            rejected = snapshot.rejected_in_all
         records.brought(context, brought, but=set(days))
         for day in days:
             metadata = records.day_metadata(held.get(day), snapshot.watermark)
             context.add_asset_metadata(metadata, partition_key=day.isoformat())
         checks = [
-            records.quarantine_check(sum(counts.rejected for counts in held.values()), snapshot, brought.load),
+            records.quarantine_check(rejected, snapshot, brought.load),
             records.continuity_check(snapshot.gap, snapshot.watermark),
         ]
         yield dg.MaterializeResult(
@@ -118,14 +120,8 @@ def load_job() -> dg.JobDefinition:
             context.log.info(rooms.cost_of_load().describe())
             result = rooms.load(on_progress=now_and_then(context.log.info))
             snapshot = rooms.archive.snapshot()
-        context.log.info(records.load_summary(result))
-        for materialization in records.loaded_days(result):
-            context.log_event(materialization)
-        for check in (
-            records.quarantine_check(result.rejected, snapshot, result),
-            records.continuity_check(snapshot.gap, snapshot.watermark),
-        ):
-            context.instance.report_runless_asset_event(records.evaluation(check))
+        records.brought(context, Brought(load=result))
+        records.checks_after_load(context.instance, result, snapshot)
 
     @dg.job(
         name=LOAD_JOB,

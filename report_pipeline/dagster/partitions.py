@@ -4,7 +4,7 @@ A report's windows are named here by Dagster's keys and elsewhere by `Window`; t
 place where the two meet.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -100,6 +100,20 @@ def window_of(partitions: dg.PartitionsDefinition, key: str) -> Window:
 
 def _utc(instant: datetime) -> datetime:
     return datetime.fromtimestamp(instant.timestamp(), UTC)
+
+
+def partition_key(cadence: Cadence | None, window: Window) -> str:
+    """The key of a window in a cadence, or among the custom windows."""
+    return cadence.partition_key(window) if cadence else window.key
+
+
+def partitions_request(
+    keys: Sequence[str], *, run_key: str, tags: Mapping[str, str], job_name: str | None = None
+) -> dg.RunRequest:
+    """A run of one partition, or of those from the first key to the last; the job may be left to what requests it."""
+    if len(keys) == 1:
+        return dg.RunRequest(job_name=job_name, run_key=run_key, partition_key=keys[0], tags=tags)
+    return dg.RunRequest(job_name=job_name, run_key=run_key, tags={**tags, **range_tags(keys)})
 
 
 def keys_around(cadence: Cadence, windows: Collection[Window]) -> list[str]:

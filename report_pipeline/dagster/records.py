@@ -1,6 +1,6 @@
 """What Dagster is told of the events: which of their days changed, what the archive holds, and its checks."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from report_pipeline.events.snapshot import DayCounts, Snapshot
 
 
-def loaded_days(result: "LoadResult", also: "Iterable[date]" = ()) -> Iterator[dg.AssetMaterialization]:
-    """The days that a load changed, and those that were asked for, as partitions of `events`."""
-    for day in sorted({*result.changed_days, *also}):
+def loaded_days(result: "LoadResult") -> Iterator[dg.AssetMaterialization]:
+    """The days that a load changed, as partitions of `events`."""
+    for day in sorted(result.changed_days):
         yield dg.AssetMaterialization(
             EVENTS_KEY, partition=day.isoformat(), metadata=day_metadata(result.days.get(day), result.watermark)
         )
@@ -109,6 +109,15 @@ def continuity_check(gap: "Gap | None", watermark: "datetime") -> dict[str, Any]
 def evaluation(fields: dict[str, Any]) -> dg.AssetCheckEvaluation:
     """An evaluation of a check of `events` that no run of that asset made."""
     return dg.AssetCheckEvaluation(asset_key=EVENTS_KEY, **fields)
+
+
+def checks_after_load(instance: dg.DagsterInstance, load: "LoadResult", snapshot: "Snapshot") -> None:
+    """Record what the checks of `events` say after a load that no run of that asset made."""
+    for fields in (
+        quarantine_check(load.rejected, snapshot, load),
+        continuity_check(snapshot.gap, snapshot.watermark),
+    ):
+        instance.report_runless_asset_event(evaluation(fields))
 
 
 def load_summary(load: "LoadResult") -> str:

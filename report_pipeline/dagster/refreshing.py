@@ -23,7 +23,8 @@ from report_pipeline.dagster.partitions import (
     add_custom_keys,
     dynamic_name,
     job_name,
-    range_tags,
+    partition_key,
+    partitions_request,
 )
 from report_pipeline.errors import CallerMistake
 from report_pipeline.events.news import News, news
@@ -31,7 +32,7 @@ from report_pipeline.events.touched import Touched
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.definition import CUSTOM
 from report_pipeline.schedules import refresh
-from report_pipeline.windows import Cadence, Window
+from report_pipeline.windows import Window
 
 if TYPE_CHECKING:
     from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
@@ -106,16 +107,12 @@ def refresh_sensor(
 
 def _request(report: str, request: refresh.Request) -> dg.RunRequest:
     cadence = request.cadence
-    keys = [_key(cadence, window) for window in request.windows]
-    tags = {REPORT_TAG: report, REFRESH_TAG: request.id}
-    name = job_name(report, cadence.name if cadence else CUSTOM)
-    if len(keys) == 1:
-        return dg.RunRequest(job_name=name, run_key=request.id, partition_key=keys[0], tags=tags)
-    return dg.RunRequest(job_name=name, run_key=request.id, tags={**tags, **range_tags(keys)})
-
-
-def _key(cadence: Cadence | None, window: Window) -> str:
-    return cadence.partition_key(window) if cadence else window.key
+    return partitions_request(
+        [partition_key(cadence, window) for window in request.windows],
+        run_key=request.id,
+        tags={REPORT_TAG: report, REFRESH_TAG: request.id},
+        job_name=job_name(report, cadence.name if cadence else CUSTOM),
+    )
 
 
 def _archive(found: News, store: "ReportStore", report: str) -> refresh.Archive:

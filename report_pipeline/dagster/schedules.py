@@ -19,12 +19,12 @@ from report_pipeline.dagster.partitions import (
     dynamic_name,
     job_name,
     keys_around,
-    range_tags,
+    partition_key,
+    partitions_request,
 )
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.definition import CUSTOM
 from report_pipeline.schedules.reconcile import due, group, limit
-from report_pipeline.windows import Cadence, Window
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -61,7 +61,9 @@ def report_schedule(spec: "ScheduleSpec", definition: "ReportDefinition") -> dg.
     ) -> list[dg.RunRequest] | dg.SkipReason:
         scheduled = context.scheduled_execution_time.astimezone(UTC)
         windows = due(spec, scheduled, fires=dagster_fires)
-        wanted = {_key(cadence, window): window for window in windows if cadence is None or cadence.matches(window)}
+        wanted = {
+            partition_key(cadence, window): window for window in windows if cadence is None or cadence.matches(window)
+        }
         if not wanted:
             return dg.SkipReason("No window is due yet.")
         with failures(), pipeline.open_store() as store:
@@ -94,12 +96,6 @@ def report_schedule(spec: "ScheduleSpec", definition: "ReportDefinition") -> dg.
     return evaluate
 
 
-def _key(cadence: Cadence | None, window: Window) -> str:
-    return cadence.partition_key(window) if cadence else window.key
-
-
 def _request(report: str, keys: Sequence[str]) -> dg.RunRequest:
-    tags = {REPORT_TAG: report}
-    if len(keys) == 1:
-        return dg.RunRequest(run_key=keys[0], partition_key=keys[0], tags=tags)
-    return dg.RunRequest(run_key=f"{keys[0]}..{keys[-1]}", tags={**tags, **range_tags(keys)})
+    run_key = keys[0] if len(keys) == 1 else f"{keys[0]}..{keys[-1]}"
+    return partitions_request(keys, run_key=run_key, tags={REPORT_TAG: report})

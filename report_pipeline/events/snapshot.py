@@ -176,6 +176,17 @@ class Snapshot:
         }
         return {day: count for day, count in counts.items() if count.events or count.rejected}
 
+    @property
+    def rejected_in_all(self) -> int:
+        """Exactly how many events are in quarantine with a time in them; opens only days whose statistics have some.
+
+        Raises:
+            PermanentFailure: a file cannot be read.
+            TransientFailure: S3 does not answer.
+        """
+        days = [day for day in self._parts if day is not None and any(part.rejected for part in self._parts[day])]
+        return sum(counts.rejected for counts in self.days(days).values())
+
     def quarantined(self, most: int) -> list[Quarantined]:
         """At most so many events in quarantine: those without a day, then those of the latest days.
 
