@@ -115,6 +115,15 @@ def describe_duration(duration: timedelta) -> str:
 
 
 @lru_cache(maxsize=1024)
+def growing(first: timedelta, longest: timedelta, times: int) -> timedelta:
+    """A pause that doubles: `first` the first time (`times` is 0), and never more than `longest`."""
+    for _ in range(times):
+        if first >= longest:
+            break
+        first *= 2
+    return min(first, longest)
+
+
 def parse_zone(name: str) -> str:
     """The name of a time zone, if it is one in the IANA database.
 

@@ -11,7 +11,7 @@ from report_pipeline.dagster import records
 from report_pipeline.dagster.events import LOAD_JOB, not_running
 from report_pipeline.dagster.failures import failures
 from report_pipeline.dagster.in_flight import UNFINISHED
-from report_pipeline.instants import format_instant, parse_instant
+from report_pipeline.instants import format_instant, growing, parse_instant
 from report_pipeline.pipeline import Pipeline, Rooms
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ STEP_SECONDS = 20.0
 SET_UP_ANEW = "The archive was set up anew meanwhile; the next tick follows it."
 
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
-_DOUBLINGS = 6
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _mend(
     waits = state.not_before is not None and now < state.not_before
     if waits or _is_loading(rooms, now) or _unfinished(instance):
         return [], state
-    pause = min(_FIRST_PAUSE * 2 ** min(state.asked, _DOUBLINGS), _LONGEST_PAUSE)
+    pause = growing(_FIRST_PAUSE, _LONGEST_PAUSE, state.asked)
     return [dg.RunRequest(job_name=LOAD_JOB, run_key=None)], _Mending(since, state.asked + 1, now + pause)
 
 

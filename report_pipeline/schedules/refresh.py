@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from report_pipeline.events.touched import Change, Touched
+from report_pipeline.instants import growing
 from report_pipeline.schedules.reconcile import group, limit
 from report_pipeline.schedules.refresh_state import State, Wanted
 from report_pipeline.schedules.refresh_wants import (
@@ -162,7 +163,7 @@ def _settled(state: State, scheduler: Scheduler, now: datetime) -> State:
 
 
 def _left(wish: Wanted, outcome: Outcome | None, now: datetime) -> Wanted | None:
-    again = replace(wish, tries=wish.tries + 1, not_before=now + min(FIRST_PAUSE * 2**wish.tries, LONGEST_PAUSE))
+    again = replace(wish, tries=wish.tries + 1, not_before=now + growing(FIRST_PAUSE, LONGEST_PAUSE, wish.tries))
     if outcome is None:
         return wish
     if outcome == "failed":

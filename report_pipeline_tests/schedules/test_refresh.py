@@ -343,6 +343,19 @@ def test_what_failed_is_asked_for_again_after_twice_as_long_each_time_up_to_an_h
     assert refresh.tick(2 * HOUR, watermark=NOON) == []
 
 
+def test_what_fails_for_days_is_asked_for_again_each_hour() -> None:
+    world = World()
+    world.publish(hour(-1))
+    refresh = Refresh(world)
+    refresh.touch(hour(-1).start)
+    requests = refresh.tick(SECOND)
+    for _ in range(60):
+        refresh.end("failed", requests)
+        refresh.tick()
+        requests = refresh.tick(HOUR, watermark=NOON)
+        assert windows_of(requests) == [hour(-1)]
+
+
 def test_of_a_run_that_failed_in_part_only_the_windows_that_it_did_not_publish_are_asked_for() -> None:
     world = World()
     world.publish(hour(-1), hour(-2), archive="e1/1")
