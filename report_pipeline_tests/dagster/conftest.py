@@ -19,6 +19,15 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
+def instance_on_disk(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance in a folder, for what opens it by its reference."""
+    folder = tmp_path / "dagster"
+    folder.mkdir()
+    with dg.DagsterInstance.local_temp(str(folder)) as instance:
+        yield instance
+
+
+@pytest.fixture
 def lab(dynamodb: Any, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """Empty tables, the report `visits`, and a clock that stands at 1 July 2019."""
     monkeypatch.setenv("REPORT_PIPELINE_EMBEDDED", "0")

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import make_new_run_id
@@ -121,22 +121,7 @@ def test_a_run_that_began_long_ago_is_taken_for_dead_unless_it_waits_in_the_queu
 
 
 def backfill(lab: Lab, status: BulkActionStatus, keys: list[str], *, asset: dg.AssetKey = DAILY) -> None:
-    graph = lab.defs().resolve_asset_graph()
-    lab.instance.add_backfill(
-        PartitionBackfill.from_asset_partitions(
-            backfill_id=f"backfill-{status.value}",
-            asset_graph=graph,
-            partition_names=keys,
-            asset_selection=[asset],
-            backfill_timestamp=NOW.timestamp(),
-            tags={},
-            dynamic_partitions_store=lab.instance,
-            all_partitions=False,
-            title=None,
-            description=None,
-            run_config=None,
-        )
-    )
+    lab.add_backfill(f"backfill-{status.value}", asset, keys, NOW)
     if status is not BulkActionStatus.REQUESTED:
         (added,) = [found for found in lab.instance.get_backfills() if found.backfill_id == f"backfill-{status.value}"]
         lab.instance.update_backfill(added.with_status(status))

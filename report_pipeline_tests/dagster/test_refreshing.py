@@ -1,13 +1,12 @@
 """A report with `refresh: on_events`: which windows its sensor requests, and what becomes of them, run as requested."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.utils import make_new_run_id
 
 from report_pipeline.dagster.events import LOAD_JOB
@@ -36,12 +35,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance on disk: a sensor opens it by its reference."""
-    folder = tmp_path / "dagster"
-    folder.mkdir()
-    with dg.DagsterInstance.local_temp(str(folder)) as instance:
-        yield instance
+def instance(instance_on_disk: dg.DagsterInstance) -> dg.DagsterInstance:
+    """A sensor opens the instance by its reference."""
+    return instance_on_disk
 
 
 @pytest.fixture
@@ -242,21 +238,7 @@ def test_a_window_that_a_run_of_anybody_is_building_waits_for_its_end(lab: Lab, 
 
 
 def test_a_window_of_a_backfill_waits_for_its_end(lab: Lab) -> None:
-    graph = lab.defs().resolve_asset_graph()
-    backfill = PartitionBackfill.from_asset_partitions(
-        backfill_id="some",
-        asset_graph=graph,
-        partition_names=["2019-06-21"],
-        asset_selection=[dg.AssetKey(["counts", "daily"])],
-        backfill_timestamp=lab.now.timestamp(),
-        tags={},
-        dynamic_partitions_store=lab.instance,
-        all_partitions=False,
-        title=None,
-        description=None,
-        run_config=None,
-    )
-    lab.instance.add_backfill(backfill)
+    backfill = lab.add_backfill("some", dg.AssetKey(["counts", "daily"]), ["2019-06-21"], lab.now)
     lab.put(("2019-06-21T07:00:00Z", "bob"), ("2019-06-22T07:00:00Z", "bob"))
     lab.later(seconds=30)
     tick = refresh(lab)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -30,12 +29,9 @@ NOON = datetime(2019, 6, 25, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance on disk: a schedule opens it by its reference."""
-    folder = tmp_path / "dagster"
-    folder.mkdir()
-    with dg.DagsterInstance.local_temp(str(folder)) as instance:
-        yield instance
+def instance(instance_on_disk: dg.DagsterInstance) -> dg.DagsterInstance:
+    """A schedule opens the instance by its reference."""
+    return instance_on_disk
 
 
 @pytest.fixture(autouse=True)

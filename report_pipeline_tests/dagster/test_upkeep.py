@@ -1,6 +1,5 @@
 """The archive's upkeep: what its schedule requests, and what its job does."""
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -47,12 +46,9 @@ def tick(lab: Lab, hour: int = 10, minute: int = 10) -> str | None:
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance on disk: a schedule opens it by its reference."""
-    folder = tmp_path / "dagster"
-    folder.mkdir()
-    with dg.DagsterInstance.local_temp(str(folder)) as instance:
-        yield instance
+def instance(instance_on_disk: dg.DagsterInstance) -> dg.DagsterInstance:
+    """A schedule opens the instance by its reference."""
+    return instance_on_disk
 
 
 def test_it_is_requested_when_a_day_has_many_appended_files_and_the_job_merges_them(lab: Lab) -> None:

@@ -16,25 +16,7 @@ from report_pipeline.events.decode import PageDecoder, PageRows, UnreadablePage
 from report_pipeline.events.rows import RowMaker
 from report_pipeline.events.schema import EventSchema
 from report_pipeline.events.versions import version
-
-COLUMNS = {
-    "page": {"attribute": "pathname", "type": "string"},
-    "status": "integer",
-    "price": "number",
-    "adblock": "boolean",
-    "seen": "timestamp",
-}
-SCHEMA: dict[str, Any] = {"time": {"attribute": "created"}, "visitor": "user", "columns": COLUMNS}
-GOOD: dict[str, Any] = {
-    "request_id": {"S": "r-1"},
-    "created": {"S": "2019-06-22T00:00:00.123456+09:00"},
-    "user": {"S": "v-1"},
-    "pathname": {"S": "/"},
-    "status": {"N": "200"},
-    "price": {"N": "12345678901234567890123456789.123456789"},
-    "adblock": {"BOOL": True},
-    "seen": {"S": "2019-06-22T00:00:00+09:00"},
-}
+from report_pipeline_tests.support.every_column import COLUMNS, GOOD, SCHEMA
 
 
 def maker(ttl: str | None = None, **changes: Any) -> RowMaker:

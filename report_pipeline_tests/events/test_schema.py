@@ -11,31 +11,11 @@ from hypothesis import strategies as st
 import report_pipeline
 from report_pipeline.errors import CallerMistake
 from report_pipeline.events.schema import EventSchema, Rejected, check_event_schema, load_event_schema
+from report_pipeline_tests.support.every_column import GOOD
+from report_pipeline_tests.support.every_column import SCHEMA as EVERY_COLUMN
 
 DEFS = Path(report_pipeline.__file__).parent / "defs"
-SCHEMA = EventSchema.model_validate(
-    {
-        "time": {"attribute": "created"},
-        "visitor": "user",
-        "columns": {
-            "page": {"attribute": "pathname", "type": "string"},
-            "status": "integer",
-            "price": "number",
-            "adblock": "boolean",
-            "seen": "timestamp",
-        },
-    }
-)
-GOOD: dict[str, Any] = {
-    "request_id": {"S": "r-1"},
-    "created": {"S": "2019-06-22T00:00:00.123456+09:00"},
-    "user": {"S": "v-1"},
-    "pathname": {"S": "/"},
-    "status": {"N": "200"},
-    "price": {"N": "12345678901234567890123456789.123456789"},
-    "adblock": {"BOOL": True},
-    "seen": {"S": "2019-06-22T00:00:00+09:00"},
-}
+SCHEMA = EventSchema.model_validate(EVERY_COLUMN)
 WHEN = datetime(2019, 6, 21, 15, 0, 0, 123456, UTC)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import dagster as dg
+from dagster._core.execution.backfill import PartitionBackfill
 
 from report_pipeline.aws import Aws
 from report_pipeline.dagster.partitions import dynamic_name, job_name, range_tags
@@ -286,6 +287,24 @@ class Lab:
             },
             raise_on_error=False,
         )
+
+    def add_backfill(self, name: str, asset: dg.AssetKey, keys: Sequence[str], at: datetime) -> PartitionBackfill:
+        """Have somebody have requested a backfill of these partitions at that instant."""
+        backfill = PartitionBackfill.from_asset_partitions(
+            backfill_id=name,
+            asset_graph=self.defs().resolve_asset_graph(),
+            partition_names=list(keys),
+            asset_selection=[asset],
+            backfill_timestamp=at.timestamp(),
+            tags={},
+            dynamic_partitions_store=self.instance,
+            all_partitions=False,
+            title=None,
+            description=None,
+            run_config=None,
+        )
+        self.instance.add_backfill(backfill)
+        return backfill
 
     def rows(self, report: str, window: Window) -> list[dict[str, Any]]:
         """The published rows without their uuids."""

@@ -4,14 +4,12 @@ LAB describes a `LoadLab` as JSON. The process ends itself by SIGKILL when it re
 """
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from dataclasses import asdict
 
-from report_pipeline import points
 from report_pipeline.aws import Aws
+from report_pipeline_tests.support.killing import killed_at
 from report_pipeline_tests.support.load_lab import LoadLab, utc_now
 
 
@@ -25,17 +23,9 @@ def follow_until(lab: LoadLab, point: str, times: int) -> int:
 def main() -> None:
     """Follow in small steps to the stream's end."""
     described, deadly, times = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    seen = 0
-
-    def listener(point: str) -> None:
-        nonlocal seen
-        seen += point == deadly
-        if seen == times:
-            os.kill(os.getpid(), signal.SIGKILL)
-
     lab = LoadLab(**(described | {"aws": Aws(**described["aws"])}))
     follower, began = lab.follower(), utc_now()
-    with points.listening(listener):
+    with killed_at(deadly, times):
         while (followed := follower.step(most_records=20)) is not None and followed.watermark < began:
             pass
 

@@ -5,9 +5,7 @@ itself by SIGKILL when it reaches POINT for the TIMES-th time.
 """
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +20,6 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from report_pipeline import points
 from report_pipeline.aws import Aws
 from report_pipeline.events import claims, intake, sort
 from report_pipeline.events.archive import Archive
@@ -36,6 +33,7 @@ from report_pipeline.events.stream import TableStream
 from report_pipeline.events.table import EventsTable
 from report_pipeline.events.wire import Wire
 from report_pipeline.windows import Window
+from report_pipeline_tests.support.killing import killed_at
 
 SCHEMA: dict[str, Any] = {"time": {"attribute": "created"}, "ttl": "ends", "columns": {"amount": "number"}}
 START = datetime(2019, 6, 1, tzinfo=UTC)
@@ -229,16 +227,8 @@ def small_steps(patch: pytest.MonkeyPatch) -> None:
 def main() -> None:
     """Load, and be killed on the way."""
     described, deadly, times = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    seen = 0
-
-    def listener(point: str) -> None:
-        nonlocal seen
-        seen += point == deadly
-        if seen == times:
-            os.kill(os.getpid(), signal.SIGKILL)
-
     lab = LoadLab(**(described | {"aws": Aws(**described["aws"])}))
-    with pytest.MonkeyPatch.context() as patch, points.listening(listener):
+    with pytest.MonkeyPatch.context() as patch, killed_at(deadly, times):
         small_steps(patch)
         lab.load()
 

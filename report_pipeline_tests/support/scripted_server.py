@@ -2,14 +2,15 @@
 
 import json
 import socket
-import ssl
 import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from report_pipeline_tests.support.serving import serving
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,6 @@ def scripted_server(certificate: str | None = None) -> Iterator[ScriptedServer]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        served = ScriptedServer(server.server_port, "https" if certificate else "http")
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield served
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler, certificate) as port:
+        served = ScriptedServer(port, "https" if certificate else "http")
+        yield served
