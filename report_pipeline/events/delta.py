@@ -135,10 +135,13 @@ def create_table(
 
 @dataclass(frozen=True)
 class Form:
-    """How files are written: their compression, and how many rows a row group has, and are written at once."""
+    """How files are written: their compression, how many rows a row group has, and how many are written at once.
+
+    None stands for `ROWS_A_GROUP`, and for the library's own number.
+    """
 
     compression: Literal["ZSTD", "LZ4_RAW"] = "ZSTD"
-    group_rows: int = ROWS_A_GROUP
+    group_rows: int | None = None
     rows_at_once: int | None = None
 
 
@@ -218,7 +221,9 @@ def _write(
             predicate=where,
             target_file_size=file_bytes,
             writer_properties=WriterProperties(
-                compression=form.compression, max_row_group_size=form.group_rows, write_batch_size=form.rows_at_once
+                compression=form.compression,
+                max_row_group_size=form.group_rows or ROWS_A_GROUP,
+                write_batch_size=form.rows_at_once,
             ),
             commit_properties=CommitProperties(
                 custom_metadata={NOTE: json.dumps(note, sort_keys=True)} if note is not None else None,
