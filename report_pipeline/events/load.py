@@ -130,7 +130,7 @@ class _Load:
     ) -> LoadResult:
         try:
             with self._staged.at_work():
-                follows_along = self._take_position()
+                follows_along = self._take_position(consistent)
                 if self._journal.state.read_at is None:
                     self._scan(wire, rows, segments, consistent, max_read_units, follows_along)
                 self._staged.carry(self._expired_by())
@@ -144,16 +144,19 @@ class _Load:
             self._release()
             raise
 
-    def _take_position(self) -> bool:
+    def _take_position(self, consistent: bool) -> bool:
         """Note where in the stream the load begins; whether it can be followed while the scan goes on.
 
-        Without old images a record's old day is looked up in the archive, so its rows have to be there first.
+        A consistent scan has all that the epoch before has read of the stream, so that is not read again. Without old
+        images a record's old day is looked up in the archive, so its rows have to be there first.
         """
         from report_pipeline.events.follow import start_position
 
         info = self._follower.stream.info()
         usable = info if info is not None and info.usable else None
-        opened = self._staged.epoch.create(start_position(usable, self._clock()))
+        before = self._archive.current() if consistent else None
+        after = None if before is None else before.open().position
+        opened = self._staged.epoch.create(start_position(usable, self._clock(), after))
         position = opened.position
         if position.stream is not None and (usable is None or usable.name != position.stream):
             raise BeginAgain("it was switched off, or off and on, since the load began")

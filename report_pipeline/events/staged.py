@@ -16,8 +16,9 @@ from report_pipeline import points
 from report_pipeline.errors import PipelineError
 from report_pipeline.events import delta
 from report_pipeline.events.claims import Claimed, owned
-from report_pipeline.events.index import Changed
+from report_pipeline.events.index import Changed, Current
 from report_pipeline.events.intake import RUN_BYTES
+from report_pipeline.events.parts import parts_by_day
 from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
 from report_pipeline.events.schema import DELETED, Expired
 from report_pipeline.events.snapshot import Snapshot
@@ -190,8 +191,7 @@ class StagedEpoch:
         entries = self._archive.index.entries()
         opened = self.epoch.open()
         now = Snapshot(opened, loaded_at=opened.position.watermark, floor=state.floor)
-        comparable = self._archive.current() is not None
-        days = now.changed_days(self._archive.snapshot()) if comparable else sorted(now.days())
+        days = self._changed_days(now, entries.current)
         changed = Changed(entries.current.epoch, now.version, days) if entries.current is not None else None
         # What was written during the comparison is in the epoch before, and has to stay in sight.
         self.follow(self._clock())
@@ -201,6 +201,16 @@ class StagedEpoch:
         state = self.journal.end()
         remove_runs(self._archive, self.epoch.id)
         return result_of(self._archive.snapshot(), self.epoch.id, state, days)
+
+    def _changed_days(self, now: Snapshot, before: Current | None) -> list[date]:
+        """The days in which the snapshot differs, or may differ, from the epoch whose place it takes."""
+        if self._archive.current() is not None:
+            return now.changed_days(self._archive.snapshot())
+        days = set(now.days())
+        if before is not None:
+            # Its events were made for another schema, so they are not compared.
+            days.update(day for day in parts_by_day(self._archive.epoch(before.epoch).open()) if day is not None)
+        return sorted(days)
 
     def _switch(self, loaded_at: datetime, changed: Changed | None) -> None:
         index = self._archive.index

@@ -27,6 +27,7 @@ from report_pipeline.events.day import DayRows, between, timeless
 from report_pipeline.events.parts import Kind, Part, parts_by_day
 from report_pipeline.events.rows import archive_schema, first_day, with_constants
 from report_pipeline.events.schema import APPENDED, DAY, DELETED, EXPIRES
+from report_pipeline.events.staged import remove_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,6 +55,9 @@ FILE_BYTES = 16 * 2**20
 
 NOTED = timedelta(hours=6)
 """A position that was noted longer ago is noted again, before the log is cut."""
+
+RUNS_LEFT = timedelta(hours=1)
+"""A load that has switched so long ago does not remove its runs itself any more."""
 
 MOST_TRIES = 3
 """How often a day is merged anew because something was appended meanwhile, before it is left for the next time."""
@@ -139,6 +143,7 @@ def upkeep(
         result.vacuumed += delta.vacuum(epoch.open().handle, delta.KEEP_HOURS)
         points.reached("upkeep.after_vacuum")
         archive.index.mark((), now, covered=epoch.open().position.watermark)
+        _remove_runs(archive, now)
     _remove_retired(archive, now, result)
     return result
 
@@ -300,6 +305,17 @@ def _drop(archive: "Archive", epoch: "Epoch", floor: date, result: UpkeepResult)
         result.dropped += days
         return
     result.left += days
+
+
+def _remove_runs(archive: "Archive", now: datetime) -> None:
+    """Delete the runs that a load left which was ended between its switch and their removal."""
+    current = archive.current_entry()
+    if current is None or now - current.loaded_at < RUNS_LEFT:
+        return
+    try:
+        remove_runs(archive, current.epoch)
+    except OSError as error:
+        raise delta.unwritable(archive.storage.join("epochs", current.epoch), error) from error
 
 
 def _remove_retired(archive: "Archive", now: datetime, result: UpkeepResult) -> None:

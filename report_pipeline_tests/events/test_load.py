@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from report_pipeline.aws import Aws
 from report_pipeline.errors import PermanentFailure, TransientFailure
 from report_pipeline.events import claims, staged
 from report_pipeline.events import load as module
+from report_pipeline.events.follow import Follower
 from report_pipeline.events.index import Index
 from report_pipeline.events.load import LoadProgress, OtherLoadUnderWay
 from report_pipeline.events.staging import Heart, LoadState, RunTable
@@ -111,6 +113,45 @@ def test_a_second_load_changes_only_what_has_changed(lab: LoadLab) -> None:
     assert (entries.current.changed.instead_of, entries.current.changed.days) == (second.epoch, third.changed_days)
     assert set(entries.retired) == {first.epoch, second.epoch}
     assert lab.archive.storage.folders("epochs", third.epoch) == ["events"]
+
+
+def test_a_load_for_another_schema_changes_the_days_that_only_the_epoch_before_had_as_well(lab: LoadLab) -> None:
+    lab.fill(100)
+    lab.put("alone", START + timedelta(days=20))
+    lab.load()
+    lab.client.delete_item(TableName=lab.name, Key={"request_id": {"S": "alone"}})
+    other = replace(lab, expired="remove")
+    result = other.load()
+    assert FIRST + timedelta(days=20) not in result.days
+    assert result.changed_days == [*ALL_DAYS, FIRST + timedelta(days=20)]
+    entries = other.archive.index.entries()
+    assert entries.current is not None
+    assert entries.current.changed is not None
+    assert entries.current.changed.days == result.changed_days
+
+
+def test_a_consistent_load_reads_of_the_stream_only_what_the_epoch_before_has_not(
+    lab: LoadLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.load()
+    for number in range(30):
+        lab.put(f"n{number}", START + timedelta(days=1))
+    lab.catch_up()
+    read: list[int] = []
+    step = Follower._step
+
+    def counted(*arguments: Any) -> Any:
+        found = step(*arguments)
+        read.append(found[0].records)
+        return found
+
+    monkeypatch.setattr(Follower, "_step", counted)
+    lab.put("new", START + timedelta(days=1))
+    for consistent, records in ((True, 1), (False, 31)):
+        read.clear()
+        lab.load(consistent=consistent)
+        assert sum(read) == records
+        assert lab.held() == lab.expected()
 
 
 def test_an_empty_table_is_loaded(lab: LoadLab) -> None:

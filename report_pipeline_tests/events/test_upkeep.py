@@ -13,6 +13,7 @@ from report_pipeline.errors import PermanentFailure
 from report_pipeline.events import delta
 from report_pipeline.events import upkeep as module
 from report_pipeline.events.parts import Kind, parts_by_day
+from report_pipeline.events.staging import RunTable
 from report_pipeline.events.upkeep import UpkeepResult, due
 
 FIRST = date(2019, 6, 1)
@@ -242,6 +243,19 @@ class TestRemoving:
         lab.later(days=30)
         lab.keep_up()
         assert staging.epoch in lab.storage.folders("epochs")
+
+    def test_the_runs_of_a_load_that_was_ended_right_behind_the_switch_are_removed(self, any_lab: Any) -> None:
+        lab = any_lab
+        epoch = lab.load([lab.event("a", lab.june(1))])
+        for name in ("scan", "carried"):
+            runs = RunTable(lab.storage, lab.storage.join("epochs", epoch.id, name), lab.rows.arrow)
+            runs.create()
+        lab.keep_up()
+        assert lab.storage.folders("epochs", epoch.id) == ["carried", "events", "scan"]
+        lab.later(hours=1)
+        lab.keep_up()
+        assert lab.storage.folders("epochs", epoch.id) == ["events"]
+        assert lab.ids(lab.window(1)) == ["a"]
 
     def test_marks_that_the_watermark_has_passed_are_forgotten(self, lab: Any) -> None:
         lab.load()

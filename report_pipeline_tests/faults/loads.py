@@ -2,13 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
-from unittest.mock import patch
 
-from report_pipeline.events import follow
 from report_pipeline.events.archive import Archive
-from report_pipeline.events.follow import Follower, start_position
+from report_pipeline.events.follow import Follower
 from report_pipeline.events.load import load
 from report_pipeline_tests.faults.fake_stream import FakeTable
 from report_pipeline_tests.faults.world import World
@@ -42,28 +39,25 @@ class TableWire:
         return json.dumps(answer).encode()
 
 
-def load_table(archive: Archive, world: World, follower: Follower, *, goes_on: bool) -> None:
+def load_table(archive: Archive, world: World, follower: Follower, *, consistent: bool) -> None:
     """Load the world's table into a new epoch of the archive.
 
-    With `goes_on` the stream is followed from where the epoch before has got to, not from its oldest record.
+    With `consistent` the stream is followed from where the epoch before has got to, not from its oldest record.
 
     Raises:
         TransientFailure: another load is under way, or the stream was disturbed again and again.
     """
-    before = archive.current()
-    after = before.open().position if before is not None and goes_on else None
-    with patch.object(follow, "start_position", partial(start_position, after=after)):
-        load(
-            archive,
-            Table(world.table),  # type: ignore[arg-type]
-            wire=TableWire(world.table),  # type: ignore[arg-type]
-            follower=follower,
-            rows=world.rows,
-            segments=1,
-            consistent=True,
-            max_read_units=None,
-            retention_days=world.plan.retention_days,
-            clock=lambda: world.now,
-            wait_for_other=False,
-            sleep=world.pass_time,
-        )
+    load(
+        archive,
+        Table(world.table),  # type: ignore[arg-type]
+        wire=TableWire(world.table),  # type: ignore[arg-type]
+        follower=follower,
+        rows=world.rows,
+        segments=1,
+        consistent=consistent,
+        max_read_units=None,
+        retention_days=world.plan.retention_days,
+        clock=lambda: world.now,
+        wait_for_other=False,
+        sleep=world.pass_time,
+    )

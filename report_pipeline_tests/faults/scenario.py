@@ -193,7 +193,7 @@ class Scenario:
 
     def _load(self) -> None:
         self._say("load")
-        load_table(self.archive, self.world, self._follower(), goes_on=self.rng.random() < 0.5)
+        load_table(self.archive, self.world, self._follower(), consistent=self.rng.random() < 0.5)
 
     def _upkeep(self) -> None:
         self._say("upkeep")
