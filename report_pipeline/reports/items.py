@@ -60,22 +60,27 @@ def row_keys(rows: Any, key: Sequence[str]) -> list[str]:
     NULL is `null` there, which no string is (strings stand in quotes). A text of more than 512 bytes is
     replaced by its SHA-256, because a sort key can have 1,024 bytes.
     """
-    columns = [rows.column(name).to_pylist() for name in key]
-    return [_key_text(values) for values in zip(*columns, strict=True)]
+    import msgspec.json
+
+    encode = msgspec.json.Encoder().encode
+    columns = [_plain(rows.column(name).to_pylist()) for name in key]
+    return [_key_text(encode(values)) for values in zip(*columns, strict=True)]
 
 
-def _key_text(values: Iterable[Any]) -> str:
-    text = json.dumps([_plain(value) for value in values], ensure_ascii=False, separators=(",", ":"))
-    encoded = text.encode()
-    return text if len(encoded) <= _LONGEST_PLAIN_KEY else f"sha256:{hashlib.sha256(encoded).hexdigest()}"
+def _key_text(encoded: bytes) -> str:
+    return encoded.decode() if len(encoded) <= _LONGEST_PLAIN_KEY else f"sha256:{hashlib.sha256(encoded).hexdigest()}"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return format_instant(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    return str(value) if isinstance(value, Decimal) else value
+def _plain(values: list[Any]) -> list[Any]:
+    """A column's values, all of one type or null, as JSON can hold them."""
+    match next((value for value in values if value is not None), None):
+        case datetime():
+            return [value and format_instant(value) for value in values]
+        case date():
+            return [value and value.isoformat() for value in values]
+        case Decimal():
+            return [None if value is None else str(value) for value in values]
+    return values
 
 
 def shard_of(key: str, shards: int) -> int:
