@@ -1,7 +1,9 @@
 """`simulate`: made-up traffic, to watch reports being refreshed."""
 
+import math
 import random
 import time
+from typing import Any
 
 import click
 
@@ -15,12 +17,25 @@ from report_pipeline.pipeline import Pipeline
 from report_pipeline.settings import load_settings
 from report_pipeline.windows import parse_duration
 
-SHARE = click.FloatRange(0, 1)
 MOST_RATE = 50_000
 
 
+class _Number(click.FloatRange):
+    """A number in a range. NaN, which is neither below nor above anything, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        number: float = super().convert(value, param, context)
+        if math.isnan(number):
+            self.fail(f"{value} is no number. Expected {self._describe_range()}.", param, context)
+        return number
+
+
+RATE = _Number(0, MOST_RATE, min_open=True)
+SHARE = _Number(0, 1)
+
+
 @click.command("simulate")
-@click.option("--rate", type=click.FloatRange(0, MOST_RATE, min_open=True), required=True, help="Writes a second.")
+@click.option("--rate", type=RATE, required=True, help="Writes a second.")
 @click.option("--late-share", type=SHARE, default=0.0, metavar="P", help="Part (0 to 1) that is minutes to days late.")
 @click.option("--duplicate-share", type=SHARE, default=0.0, metavar="P", help="… an earlier event put once more.")
 @click.option("--change-share", type=SHARE, default=0.0, metavar="P", help="… an earlier event changed.")
@@ -28,7 +43,7 @@ MOST_RATE = 50_000
 @click.option("--bad-share", type=SHARE, default=0.0, metavar="P", help="… an event for the quarantine.")
 @click.option("--for", "duration", metavar="DURATION", help="How long, such as 60s; without it until Ctrl-C.")
 @click.option("--visitors", type=click.IntRange(1, 1_000_000), default=200, show_default=True)
-@click.option("--seed", type=int, help="What is made up; by default something else each time.")
+@click.option("--seed", type=int, help="What is made up, the same with each start; by default something else.")
 @click.option("--yes-write-to-my-table", "mine", is_flag=True, help="Needed where the table is not the embedded one.")
 def simulate_command(
     rate: float,

@@ -101,7 +101,11 @@ class _Visitor:
 
 
 class Traffic:
-    """An endless sequence of writes. The same seed, start and instants give the same writes."""
+    """An endless sequence of writes.
+
+    The same seed, start and instants give the same writes. From another start it is the same traffic, moved in time,
+    of events with other ids.
+    """
 
     def __init__(self, schema: EventSchema, shares: Shares, *, visitors: int, seed: int, start: datetime) -> None:
         """Make ready; nothing is written.
@@ -112,11 +116,12 @@ class Traffic:
             shares: how many of the writes are of which kind.
             visitors: how many visitors there are, at least 1; a few of them make most of the events.
             seed: what is made up.
-            start: when it starts. It is part of every `request_id`, so that the same seed another time
-                makes events of its own.
+            start: when it starts. With the seed it makes every `request_id`, so that the same seed another
+                time makes events of its own.
         """
         self._schema = schema
-        self._dice = random.Random(f"{seed} {start.isoformat()}")  # noqa: S311  made up, not secret
+        self._dice = random.Random(seed)  # noqa: S311  made up, not secret
+        self._ids = random.Random(f"{seed} {start.isoformat()}")  # noqa: S311  made up, not secret
         self._kinds = [Kind.NEW, *(Kind(field.name) for field in fields(shares))]
         rest = [getattr(shares, field.name) for field in fields(shares)]
         self._weights = [max(0.0, 1 - sum(rest)), *rest]
@@ -224,7 +229,7 @@ class Traffic:
             **visitor.device,
         }
         fitting = {name: value for name, value in event.items() if self._fits(name, value)}
-        request_id = f"{ID_PREFIX}{uuid.UUID(int=self._dice.getrandbits(128), version=4)}"
+        request_id = f"{ID_PREFIX}{uuid.UUID(int=self._ids.getrandbits(128), version=4)}"
         return {**fitting, self._schema.visitor: visitor.name, **self._time(at), KEY: request_id}
 
     def _with_other_content(self, event: Event) -> Event:

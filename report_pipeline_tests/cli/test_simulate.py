@@ -55,6 +55,9 @@ def test_a_missing_table_is_named(aws: Any, run: Run) -> None:
     [
         ((), "Missing option '--rate'"),
         (("--rate", "0"), "--rate"),
+        (("--rate", "nan"), "Invalid value for '--rate': nan is no number. Expected 0<x<=50000"),
+        (("--rate", "inf"), "--rate"),
+        (("--rate", "5", "--late-share", "nan"), "Invalid value for '--late-share': nan is no number"),
         (("--rate", "5", "--late-share", "5"), "--late-share"),
         (("--rate", "5", "--late-share", "0.7", "--bad-share", "0.7"), "add up to 1.4"),
         (("--rate", "5", "--for", "soon"), "soon"),

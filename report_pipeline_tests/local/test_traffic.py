@@ -42,9 +42,9 @@ def traffic(seed: int = 1, shares: Shares = EACH, schema: EventSchema = SHIPPED,
     return Traffic(schema, shares, visitors=20, seed=seed, start=start)
 
 
-def writes(made: Traffic, count: int) -> list[Write]:
+def writes(made: Traffic, count: int, start: datetime = START) -> list[Write]:
     """So many writes, one each 10 ms."""
-    return [made.next(START + number * timedelta(milliseconds=10)) for number in range(count)]
+    return [made.next(start + number * timedelta(milliseconds=10)) for number in range(count)]
 
 
 @settings(deadline=None, max_examples=25)
@@ -65,6 +65,26 @@ def test_a_seed_and_a_start_make_the_same_again_and_another_start_makes_other_ev
     assert writes(traffic(seed), 200) == once
     later = writes(traffic(seed, start=START + timedelta(microseconds=1)), 200)
     assert {write.request_id for write in later}.isdisjoint(write.request_id for write in once)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=seeds, after=st.timedeltas(timedelta(microseconds=1), timedelta(days=400)))
+def test_a_seed_makes_the_same_traffic_from_another_start_but_for_the_ids(seed: int, after: timedelta) -> None:
+    once, later = writes(traffic(seed), 300), writes(traffic(seed, start=START + after), 300, START + after)
+    assert _relative(later, START + after) == _relative(once, START)
+
+
+def _relative(made: list[Write], start: datetime) -> list[Any]:
+    """The writes with their times counted from the start, and their ids by which event it was."""
+    number: dict[str, int] = {}
+    found = []
+    for write in made:
+        item = dict(write.item or {})
+        item.pop(KEY, None)
+        created = item.pop("created", None)
+        age = created if created in (None, {"S": "soon"}) else SHIPPED.event_time({"created": created}) - start
+        found.append((write.kind, number.setdefault(write.request_id, len(number)), age, item))
+    return found
 
 
 @settings(deadline=None, max_examples=30)
