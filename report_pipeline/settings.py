@@ -7,10 +7,12 @@ SDKs also know `AWS_REGION`, and that an endpoint which the user names keeps the
 
 import logging
 import os
+import re
 from datetime import date
 from pathlib import Path
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from report_pipeline.errors import CallerMistake
@@ -18,6 +20,10 @@ from report_pipeline.instants import did_you_mean
 
 PACKAGE = Path(__file__).resolve().parent
 PREFIX = "REPORT_PIPELINE_"
+MOST_DAYS = 36_500
+"""The longest retention, a century: the calendar has days that long ago."""
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +60,7 @@ class Settings(BaseSettings):
         default=None, description="Folder of the archive, or s3://bucket/prefix. Unset: `archive` under home."
     )
     archive_retention_days: int | None = Field(
-        default=None, ge=1, description="Days of event time that the archive keeps. Unset: all."
+        default=None, ge=1, le=MOST_DAYS, description="Days of event time that the archive keeps. Unset: all."
     )
     upkeep_files: int = Field(
         default=30, ge=2, description="Appended files of a day that make the archive's upkeep rewrite it."
@@ -69,10 +75,16 @@ class Settings(BaseSettings):
         description="Read the table consistently: every write answered before the scan is in it, for twice the units.",
     )
     max_read_units: float | None = Field(
-        default=None, gt=0, description="Read capacity units a second that a scan may use. Unset: no limit."
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Read capacity units a second that a scan may use. Unset: no limit.",
     )
     read_unit_price: float = Field(
-        default=0.125, ge=0, description="US$ for a million read request units, for the estimate before a scan."
+        default=0.125,
+        ge=0,
+        allow_inf_nan=False,
+        description="US$ for a million read request units, for the estimate before a scan.",
     )
     windows_per_run: int = Field(
         default=200,
@@ -83,7 +95,10 @@ class Settings(BaseSettings):
         default=4, ge=1, description="Most runs that one schedule has requested and not yet seen finished."
     )
     custom_retention_days: int = Field(
-        default=30, ge=1, description="Days after its last build that a custom window stays listed as a partition."
+        default=30,
+        ge=1,
+        le=MOST_DAYS,
+        description="Days after its last build that a custom window stays listed as a partition.",
     )
     ui_host: str = Field(default="127.0.0.1", description="Address that the Dagster UI listens on.")
     ui_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
@@ -99,9 +114,18 @@ class Settings(BaseSettings):
     @field_validator("archive", mode="after")
     @classmethod
     def _absolute_or_s3(cls, archive: str | None) -> str | None:
-        if archive is None or archive.startswith("s3://"):
-            return archive
-        return str(cls._absolute(Path(archive)))
+        if archive is None:
+            return None
+        scheme, separator, place = archive.partition("://")
+        if not separator or not _SCHEME.fullmatch(scheme):
+            return str(cls._absolute(Path(archive)))
+        if scheme.lower() != "s3":
+            raise PydanticCustomError(
+                "archive_scheme",
+                "The archive cannot lie at {scheme}://. Expected a folder's path or s3://bucket/prefix",
+                {"scheme": scheme},
+            )
+        return f"s3://{place}"
 
     @property
     def uses_embedded(self) -> bool:

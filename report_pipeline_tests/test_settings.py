@@ -1,9 +1,11 @@
 import logging
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 from report_pipeline.errors import CallerMistake
+from report_pipeline.events.rows import first_day
 from report_pipeline.settings import PACKAGE, load_settings
 
 
@@ -45,6 +47,10 @@ def test_the_archive_lies_under_the_home_unless_it_is_set(tmp_path: Path) -> Non
         ("REPORT_PIPELINE_WINDOWS_PER_RUN", "0"),
         ("REPORT_PIPELINE_EMBEDDED", "perhaps"),
         ("REPORT_PIPELINE_EVENTS_START", "2019-02-30"),
+        ("REPORT_PIPELINE_ARCHIVE_RETENTION_DAYS", "9999999"),
+        ("REPORT_PIPELINE_CUSTOM_RETENTION_DAYS", "9999999"),
+        ("REPORT_PIPELINE_MAX_READ_UNITS", "inf"),
+        ("REPORT_PIPELINE_READ_UNIT_PRICE", "inf"),
     ],
 )
 def test_a_value_that_cannot_be_is_named_with_its_variable(
@@ -53,6 +59,33 @@ def test_a_value_that_cannot_be_is_named_with_its_variable(
     monkeypatch.setenv(name, value)
     with pytest.raises(CallerMistake, match=f"{name}: .*{value}"):
         load_settings()
+
+
+def test_the_longest_retention_is_named_and_can_be_reckoned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORT_PIPELINE_ARCHIVE_RETENTION_DAYS", "36501")
+    with pytest.raises(CallerMistake, match="less than or equal to 36500"):
+        load_settings()
+    monkeypatch.setenv("REPORT_PIPELINE_ARCHIVE_RETENTION_DAYS", "36500")
+    assert first_day(datetime(2024, 1, 31, tzinfo=UTC), load_settings().archive_retention_days) == date(1924, 2, 25)
+
+
+@pytest.mark.parametrize("archive", ["gs://bucket/prefix", "file:///tmp/archive", "s3a://bucket/prefix"])
+def test_an_archive_that_is_neither_a_folder_nor_on_s3_is_refused(
+    monkeypatch: pytest.MonkeyPatch, archive: str
+) -> None:
+    monkeypatch.setenv("REPORT_PIPELINE_ARCHIVE", archive)
+    with pytest.raises(CallerMistake) as caught:
+        load_settings()
+    scheme = archive.partition("://")[0]
+    assert str(caught.value) == (
+        f"A setting cannot be used. REPORT_PIPELINE_ARCHIVE: The archive cannot lie at {scheme}://. Expected a"
+        f" folder's path or s3://bucket/prefix (it is '{archive}')"
+    )
+
+
+def test_the_scheme_of_s3_may_have_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORT_PIPELINE_ARCHIVE", "S3://Bucket/Prefix")
+    assert load_settings().archive_uri == "s3://Bucket/Prefix"
 
 
 def test_a_misspelt_variable_is_warned_of_with_the_right_name(
