@@ -98,7 +98,12 @@ def _walk(rooms: Rooms, ending: Ending, deadline: float | None, monotonic: Calla
             continue
         failed, pause = None, IDLE_SECONDS
         if followed is None:
-            continue  # the archive was loaded anew: the next step goes on with that epoch
+            if rooms.archive.current() is None:
+                raise PermanentFailure(
+                    f"The archive {rooms.settings.archive_uri} was removed, or loaded for another definition of"
+                    " events, so there is nothing to go on from. `report-pipeline load` loads."
+                )
+            continue  # it was loaded again between the step and this look
         walk.add(followed)
         if followed.records:
             ticker.end()

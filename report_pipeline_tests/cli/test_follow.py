@@ -13,6 +13,7 @@ from report_pipeline.errors import PermanentFailure, TransientFailure
 from report_pipeline.events.follow import Followed
 from report_pipeline.events.position import Gap
 from report_pipeline.events.touched import Touched
+from report_pipeline.settings import Settings
 from report_pipeline_tests.cli.conftest import Run
 
 NOW = datetime(2024, 1, 31, 12, tzinfo=UTC)
@@ -39,14 +40,23 @@ def followed(records: int = 0, *, lag_events: int = 0, gap: Gap | None = None) -
 class Rooms:
     """Rooms whose follower gives one prepared answer after the other, then nothing new; a second each step."""
 
-    def __init__(self, *answers: Followed | Exception | None) -> None:
+    def __init__(self, *answers: Followed | Exception | None, loaded: bool = True) -> None:
         self.answers = list(answers)
+        self.loaded = loaded
+        self.settings = Settings(archive="/there")
         self.seconds = 0.0
         self.steps: list[float] = []
 
     @contextmanager
     def following(self) -> Iterator["Rooms"]:
         yield self
+
+    @property
+    def archive(self) -> "Rooms":
+        return self
+
+    def current(self) -> str | None:
+        return "e" if self.loaded else None
 
     def step(self, *, seconds: float) -> Followed | None:
         self.steps.append(self.seconds)
@@ -104,6 +114,13 @@ def test_it_ends_in_time_and_no_step_begins_later() -> None:
 def test_an_archive_that_is_loaded_anew_meanwhile_is_followed_on() -> None:
     found, _ = walk(Rooms(followed(1), None, followed(2)))
     assert found.records == 3
+
+
+def test_an_archive_that_is_gone_meanwhile_ends_it() -> None:
+    rooms = Rooms(followed(1), None, loaded=False)
+    with pytest.raises(PermanentFailure, match=r"^The archive /there was removed, .* `report-pipeline load` loads"):
+        walk(rooms)
+    assert len(rooms.steps) == 2
 
 
 def test_a_gap_is_told_once_and_how_it_is_mended(capsys: pytest.CaptureFixture[str]) -> None:
