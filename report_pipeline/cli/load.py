@@ -10,6 +10,8 @@ import click
 
 from report_pipeline.cli.output import print_json, say
 from report_pipeline.cli.progress import Ticker
+from report_pipeline.errors import CallerMistake
+from report_pipeline.events.export_files import source_of
 from report_pipeline.instants import format_instant
 from report_pipeline.pipeline import Pipeline, Rooms
 from report_pipeline.settings import load_settings
@@ -41,6 +43,11 @@ def load(context: click.Context, reload: bool, exports: Sequence[str], yes: bool
     until it is done; one that was interrupted goes on where it was.
     """
     settings = load_settings()
+    if exports and reload:
+        raise CallerMistake(
+            "--export and --reload exclude each other: one loads exports, the other reads the table. Say one of them."
+        )
+    exports = [source_of(export) for export in exports]
     with Pipeline(settings).open() as rooms:
         rooms.table.check()
         if not exports and not reload and (enough := _enough(rooms)):

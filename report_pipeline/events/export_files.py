@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import json
 import posixpath
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,30 @@ ROOT = "AWSDynamoDB"
 SUMMARY, FILES = "manifest-summary.json", "manifest-files.json"
 FULL, INCREMENTAL = "FULL_EXPORT", "INCREMENTAL_EXPORT"
 CHUNK = 1024 * 1024
+
+
+_S3 = re.compile(r"(?i:s3)://([^/]*)(.*)", re.DOTALL)
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def source_of(text: str) -> str:
+    """Where a person says that exports lie: a folder, or `s3://bucket/prefix`.
+
+    Raises:
+        CallerMistake: it can be neither; the message says what is expected.
+    """
+    if not text.strip():
+        raise CallerMistake("--export has no value. Expected a folder with exports, or s3://bucket/prefix.")
+    if match := _S3.fullmatch(text):
+        bucket, prefix = match.groups()
+        if not _BUCKET.fullmatch(bucket):
+            could = " that S3 could have" if bucket else ""
+            raise CallerMistake(f"{text!r} names no bucket{could}. Expected s3://bucket/prefix.")
+        return f"s3://{bucket}{prefix}"
+    if _URL.match(text):
+        raise CallerMistake(f"{text!r} cannot be loaded from. Expected a folder with exports, or s3://bucket/prefix.")
+    return text
 
 
 class Place(Protocol):

@@ -22,7 +22,7 @@ from report_pipeline import points
 from report_pipeline.errors import CallerMistake, PipelineError
 from report_pipeline.events.carry import Workspace, live_rows, workspace
 from report_pipeline.events.claims import Claimed, claim
-from report_pipeline.events.export_files import Bucket, Export, Folder, Place, find_exports
+from report_pipeline.events.export_files import Bucket, Export, Folder, Place, find_exports, source_of
 from report_pipeline.events.export_lines import LineDecoder, as_scanned
 from report_pipeline.events.export_plan import Plan, plan
 from report_pipeline.events.intake import Intake
@@ -69,8 +69,13 @@ logger = logging.getLogger(__name__)
 
 
 def places(sources: Sequence[str], s3: Callable[[], Any]) -> list[Place]:
-    """Where exports lie: folders and `s3://bucket/prefix`. `s3` gives boto3's client for S3."""
-    return [Bucket(source, s3()) if source.startswith("s3://") else Folder(source) for source in sources]
+    """Where exports lie: folders and `s3://bucket/prefix`. `s3` gives boto3's client for S3.
+
+    Raises:
+        CallerMistake: one of them can be neither.
+    """
+    found = map(source_of, sources)
+    return [Bucket(source, s3()) if source.startswith("s3://") else Folder(source) for source in found]
 
 
 def load_export(

@@ -244,6 +244,26 @@ def test_an_export_is_loaded_instead_of_the_table(
     assert found["last"] == "2019-06-25"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--export", "s3://"), "'s3://' names no bucket. Expected s3://bucket/prefix"),
+        (("--export", "S3:///prefix"), "'S3:///prefix' names no bucket. Expected s3://bucket/prefix"),
+        (("--export", "s3://not a bucket/x"), "'s3://not a bucket/x' names no bucket that S3 could have"),
+        (("--export", ""), "--export has no value. Expected a folder with exports, or s3://bucket/prefix"),
+        (("--export", "gs://bucket/x"), "'gs://bucket/x' cannot be loaded from. Expected a folder"),
+        (("--export", "folder", "--reload"), "--export and --reload"),
+    ],
+)
+def test_what_cannot_be_an_export_is_the_callers_mistake(
+    run: Run, home: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    ran = run("load", *arguments)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert message in ran.err
+    assert not home.exists(), "nothing is started for a mistake"
+
+
 def test_a_folder_without_an_export_is_named(filled: Any, run: Run, tmp_path: Path) -> None:
     ran = run("load", "--export", str(tmp_path / "nowhere"))
     assert (ran.code, ran.out) == (2, "")
