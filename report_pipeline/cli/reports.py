@@ -25,7 +25,7 @@ NEXT_FIRES = 3
 
 @click.command()
 @window_options
-@click.option("--reload", is_flag=True, help="Read the window's days from the events table again.")
+@click.option("--reload", is_flag=True, help="Read the whole events table anew first, which is a scan.")
 def build(report: str, asked: Asked, reload: bool) -> None:
     """Build one window of REPORT and publish it, as a run from the UI does.
 

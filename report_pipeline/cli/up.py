@@ -1,4 +1,4 @@
-"""`up`, which `make run` calls, and the helper that it has build windows."""
+"""`up`, which `make run` calls, and `build-windows`, by which it builds windows in a process of their own."""
 
 import click
 

@@ -42,7 +42,7 @@ def build_partition(
     Args:
         cadence: the name of one of the report's cadences, or "custom".
         partition_key: the window's key in that cadence.
-        reload: read the window's days from the events table again, even if they are loaded.
+        reload: read the whole events table anew first, even if the archive has followed its stream.
 
     Returns:
         `report`, `cadence`, `partition`, `run_id` and the counts that the UI shows.

@@ -135,6 +135,11 @@ def test_build_then_show_then_build_again(filled: Any, run: Run) -> None:
     assert json.loads(run("show", "visitor_report", *DAY, "--format", "json").out) == shown
 
 
+def test_the_help_says_that_reload_reads_the_whole_table(run: Run) -> None:
+    text = " ".join(run("build", "--help").out.split())
+    assert "--reload Read the whole events table anew first," in text
+
+
 def test_a_partition_that_is_the_same_window_is_the_same_report(filled: Any, run: Run) -> None:
     run("build", "event_report", "--cadence", "tokyo_daily", "--partition", "2019-06-22")
     rows = json.loads(run("show", "event_report", *DAY, "--format", "json").out)["rows"]
