@@ -3,8 +3,8 @@
 The window has the same events each time. The others lie evenly over the same 400 days, the window's own day, the
 last, among them; in one more archive that day has a tenth of all. What is timed is all that a build does once the
 archive follows the stream: open, read, compute. Then the largest archive gets 10,000 commits of a follower, most of the
-window's own day, with the upkeep as it runs. It is timed when the next upkeep is just due, so at its slowest,
-and once more after that upkeep.
+window's own day, which gathers what it appended, and with the upkeep as it runs. It is timed when both are just due,
+so at its slowest, and once more after the upkeep.
 
 A scan with a filter reads the whole table for each report. It is held against a build as the pipeline makes it, the
 stream followed to its end before, on the same embedded table; what DynamoDB is asked is counted.
@@ -44,8 +44,9 @@ DAYS_A_COMMIT = 20
 ROUNDS = 15
 
 COMMITS = 10_000
-UPKEEP_EVERY = 120
-"""A follower that commits every five seconds, and an upkeep every ten minutes."""
+UPKEEP_EVERY = 127
+"""A follower that commits every five seconds, and an upkeep about every ten minutes, right before the files that were
+appended last would be put together."""
 ROWS_A_COMMIT = 19
 """Of the last day; and a late one of the two days before, in turn."""
 LATE_DAYS = SPAN[-3:-1]
@@ -138,8 +139,10 @@ def _build(definition: Any, archive: "Archive") -> "BuiltReport":
 
 
 def _follow(events: Events, archive: "Archive", commits: int) -> None:
-    """So many small commits, with an upkeep each ten minutes of them, the last one as long ago as it can be."""
+    """So many small commits, gathered as they come, with the upkeep; both were as long ago as they can be."""
     import pyarrow as pa
+
+    from report_pipeline.events.upkeep import GATHERED_FILES, gather
 
     epoch = archive.current()
     assert epoch is not None
@@ -147,15 +150,19 @@ def _follow(events: Events, archive: "Archive", commits: int) -> None:
     # Made at once and cut, since making rows is no part of this.
     new = _around_the_window(events.rows(OWN_DAY, commits * ROWS_A_COMMIT, name="new", sequence=1, appended=True))
     late = [events.rows(day, commits, name=day.key, sequence=2, appended=True) for day in LATE_DAYS]
-    rows = new.num_rows // commits
+    rows, ungathered = new.num_rows // commits, 0
     with _old_log_aside(Path(epoch.path)) as put_aside:
         for number in range(commits):
             if number and (commits - number) % UPKEEP_EVERY == 0:
                 _tidy(archive)
                 put_aside()
-                opened = epoch.open()
+                opened, ungathered = epoch.open(), 0
             some = [new.slice(number * rows, rows), late[number % len(late)].slice(number, 1)]
             opened = follow(opened, pa.concat_tables(some))
+            ungathered += 1
+            if ungathered == GATHERED_FILES:
+                gather(epoch, clock=lambda: datetime.now(UTC))
+                opened, ungathered = epoch.open(), 0
     state = archive.state()
     assert state is not None
     appended = sum(held.appended for held in state.days.values())

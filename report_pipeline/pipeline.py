@@ -3,6 +3,7 @@
 Nothing here knows Dagster, and heavy libraries are imported only when a room is opened.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from report_pipeline.errors import PipelineError
 from report_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from report_pipeline.events.archive import Archive
     from report_pipeline.events.cost import Cost
     from report_pipeline.events.current import Brought
-    from report_pipeline.events.follow import Follower
+    from report_pipeline.events.follow import Followed, Follower
     from report_pipeline.events.load import LoadProgress, LoadResult
     from report_pipeline.events.rows import RowMaker
     from report_pipeline.events.schema import EventSchema
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from report_pipeline.events.upkeep import UpkeepResult
     from report_pipeline.reports.store import ReportStore
     from report_pipeline.windows import Window
+
+logger = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
@@ -121,6 +125,20 @@ class Rooms:
         """The process's follower of the stream, for one user at a time."""
         with self.kept.following:
             yield self.kept.follower(self.aws, self.schema, self._new_follower)
+
+    def follow(self, seconds: float) -> "Followed | None":
+        """Take one step along the stream, see `Follower.step`, and gather the files of days that have got too many."""
+        from report_pipeline.events.upkeep import gather
+
+        with self.following() as follower:
+            followed = follower.step(seconds=seconds)
+            if followed is not None and followed.rows:
+                try:
+                    gather(self.archive.epoch(followed.epoch), clock=self.clock)
+                except PipelineError as error:
+                    # The step is done all the same, and its records are read; this is tried again after the next one.
+                    logger.warning("The archive's small files could not be put together: %s", error)
+        return followed
 
     def _new_follower(self) -> "Follower":
         from report_pipeline.events.follow import Follower

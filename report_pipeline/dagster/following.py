@@ -68,8 +68,7 @@ def follow_sensor(load_job: dg.JobDefinition) -> dg.SensorDefinition:
         with failures(), pipeline.open() as rooms:
             if why := cannot_follow(rooms):
                 return dg.SkipReason(why)
-            with rooms.following() as follower:
-                followed = follower.step(seconds=STEP_SECONDS)
+            followed = rooms.follow(STEP_SECONDS)
             if followed is None:
                 return dg.SkipReason(SET_UP_ANEW)
             before = _Mending.of(context.cursor)

@@ -83,8 +83,7 @@ def refresh_sensor(
             if why := cannot_follow(rooms):
                 return dg.SkipReason(why)
             # Whatever looks at the archive follows the stream first; beside follow_events there is little left to do.
-            with rooms.following() as follower:
-                followed = follower.step(seconds=STEP_SECONDS)
+            followed = rooms.follow(STEP_SECONDS)
             state = refresh.State.from_text(context.cursor) if context.cursor else None
             found = news(rooms.archive, (state.epoch, state.version) if state else None)
             if found is None:

@@ -4,9 +4,9 @@ A part is of one of three kinds, as its column `_appended` tells:
 
     merged      false: a load or upkeep wrote it. Over all merged parts of a day each event is there once.
     gathered    null: upkeep put appended parts together. Over all gathered parts of a day each event is there once.
-    appended    true: a follower wrote it.
+    appended    true: a follower wrote it, for one step or for several.
 
-Merged and gathered parts are sorted by event time, so of a large one only the row groups that matter are read.
+All but those of one step are sorted by event time, so of a large one only the row groups that matter are read.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -94,13 +94,14 @@ class Part:
 class DayFiles:
     """What a day's files hold, as their statistics say: rows that hide others count, too.
 
-    `appended` counts files that followers wrote and upkeep has not put together yet.
+    `appended` counts files that followers wrote and upkeep has not put together yet, `appended_rows` their rows.
     """
 
     rows: int
     bytes: int
     files: int
     appended: int
+    appended_rows: int
 
 
 _STATISTICS = (
@@ -162,18 +163,22 @@ class Parts(Mapping[date | None, "list[Part]"]):
         if not actions.num_rows:
             return {}
         appended = pc.or_(pc.fill_null(actions["max._appended"], False), pc.is_null(actions["null_count._appended"]))
+        rows = actions["num_records"]
         facts = {
-            "rows": actions["num_records"],
+            "rows": rows,
             "bytes": actions["size_bytes"],
             "appended": pc.cast(appended, pa.int64()),
+            "appended_rows": pc.if_else(appended, rows, pa.scalar(0, rows.type)),
         }
         summed = (
             pa.table({_DAY: actions[_DAY], **facts})
             .group_by(_DAY)
-            .aggregate([("rows", "sum"), ("bytes", "sum"), ("appended", "sum"), ("rows", "count")])
+            .aggregate([("rows", "count"), *((name, "sum") for name in facts)])
         )
         found = {
-            row[_DAY]: DayFiles(row["rows_sum"], row["bytes_sum"], row["rows_count"], row["appended_sum"])
+            row[_DAY]: DayFiles(
+                row["rows_sum"], row["bytes_sum"], row["rows_count"], row["appended_sum"], row["appended_rows_sum"]
+            )
             for row in summed.to_pylist()
         }
         return {day: found[day] for day in self}

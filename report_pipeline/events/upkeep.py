@@ -4,6 +4,9 @@ Part of a day is read, merged, sorted, and overwritten on the handle that was op
 commit is refused if a row was added to that part or taken from it meanwhile; then it is done again. Followers,
 readers, and another upkeep may do what they want at any time.
 
+Whoever follows puts the files that were appended to a day together when there are some (`gather`), since a read has to
+look into each. That takes moments; the upkeep does the rest.
+
 A day of usual size is merged as a whole. Of a large one the appended parts are gathered first, which takes moments;
 only when what was gathered is a fair share of the day is it merged with the rest, which takes long, but which
 followers do not disturb: what they append is no part of it. Were the whole day rewritten each time, hundreds of copies
@@ -34,12 +37,19 @@ if TYPE_CHECKING:
 
     from report_pipeline.events.archive import Archive, ArchiveState
     from report_pipeline.events.epoch import Epoch, OpenEpoch
+    from report_pipeline.events.parts import DayFiles
 
 TOMBSTONE_HOURS = 48
 """How long a tombstone stays after upkeep first meets it."""
 
 LARGE_ROWS = 500_000
 """A day with more rows is a large one."""
+
+GATHERED_FILES = 16
+"""So many appended files of a day are put together between two upkeeps: each costs a read about a millisecond."""
+
+MERGED_ROWS = 10_000
+"""So many appended rows of a day are worth a rewrite, in however few files they are."""
 
 GATHERED_SHARE, GATHERED_ROWS = 8, 200_000
 """Gathered rows are merged with the rest of a large day when they are an eighth of it, or so many."""
@@ -104,8 +114,32 @@ class UpkeepResult:
 
 
 def due(state: "ArchiveState", files: int) -> list[date | None]:
-    """The days that have at least so many appended files (None: what has no day), in order."""
-    return [day for day, held in state.days.items() if held.appended >= files]
+    """The days that have at least so many appended files, or many rows in them (None: what has no day), in order."""
+    return [day for day, held in state.days.items() if _is_due(held, files)]
+
+
+def _is_due(held: "DayFiles", files: int) -> bool:
+    return held.appended >= files or held.appended_rows >= MERGED_ROWS
+
+
+def gather(epoch: "Epoch", *, clock: Callable[[], datetime], files: int = GATHERED_FILES) -> list[date | None]:
+    """Make one appended file of those of each day that has at least so many.
+
+    For whoever follows, between its steps. Where another follower appends to the day meanwhile again and again it is
+    left for the next time.
+
+    Returns:
+        The days of which that was done (None: what has no day).
+
+    Raises:
+        PermanentFailure: the archive cannot be read or written.
+        TransientFailure: S3 does not answer.
+    """
+    result = UpkeepResult()
+    for day, held in parts_by_day(epoch.open()).totals().items():
+        if held.appended >= files:
+            _rewrite(epoch, day, clock().astimezone(UTC), result, _Scope.APPENDED)
+    return result.gathered
 
 
 def upkeep(
@@ -167,6 +201,7 @@ class _Scope(Enum):
     ALL = ({Kind.MERGED, Kind.GATHERED, Kind.APPENDED}, "", False)
     RECENT = ({Kind.GATHERED, Kind.APPENDED}, f" AND {APPENDED} IS NOT FALSE", None)
     SETTLED = ({Kind.MERGED, Kind.GATHERED}, f" AND {APPENDED} IS NOT TRUE", False)
+    APPENDED = ({Kind.APPENDED}, f" AND {APPENDED} IS TRUE", True)
 
     def __init__(self, kinds: set[Kind], condition: str, appended: bool | None) -> None:
         self.kinds, self.condition, self.appended = kinds, condition, appended
@@ -174,10 +209,12 @@ class _Scope(Enum):
 
 def _worthwhile(opened: "OpenEpoch", files: int, now: datetime, force: bool) -> list[date | None]:
     days: list[date | None] = []
-    for day, parts in parts_by_day(opened).items():
+    every = parts_by_day(opened)
+    totals = every.totals()
+    for day, parts in every.items():
         recent = [part for part in parts if not part.merged]
         settled = any(not part.appended for part in recent) and _is_quiet(parts, now)
-        if sum(part.appended for part in recent) >= files or settled or (force and recent):
+        if _is_due(totals[day], files) or settled or (force and recent):
             days.append(day)
     return days
 
@@ -208,7 +245,8 @@ def _rewrite(epoch: "Epoch", day: date | None, now: datetime, result: UpkeepResu
     for _ in range(MOST_TRIES):
         opened = epoch.open()
         parts = [part for part in parts_by_day(opened).get(day, []) if part.kind in scope.kinds]
-        if all(part.merged for part in parts) or (scope is _Scope.RECENT and not any(part.appended for part in parts)):
+        gathers = scope in (_Scope.RECENT, _Scope.APPENDED)
+        if all(part.merged for part in parts) or (gathers and not any(part.appended for part in parts)):
             return True  # another upkeep was faster
         rows = _rewritten(opened, day, parts, now, scope)
         points.reached("upkeep.before_rewrite")
@@ -217,7 +255,7 @@ def _rewrite(epoch: "Epoch", day: date | None, now: datetime, result: UpkeepResu
         except delta.Overtaken:
             continue
         points.reached("upkeep.after_rewrite")
-        (result.gathered if scope is _Scope.RECENT else result.merged).append(day)
+        (result.gathered if gathers else result.merged).append(day)
         result.files_before += len(parts)
         result.files_after += sum(part.kind in scope.kinds for part in parts_by_day(opened).get(day, []))
         return True

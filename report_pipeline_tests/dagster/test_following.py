@@ -1,6 +1,6 @@
 """What the sensor that follows the stream does at a tick, what it says, and when it has a gap mended."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -9,7 +9,8 @@ from dagster._core.utils import make_new_run_id
 
 from report_pipeline.dagster.events import LOAD_JOB
 from report_pipeline.dagster.following import FOLLOW_SENSOR
-from report_pipeline.errors import TransientFailure
+from report_pipeline.errors import PermanentFailure, TransientFailure
+from report_pipeline.events import upkeep
 from report_pipeline.events.position import Position
 from report_pipeline_tests.support.dagster_lab import Lab, LabPipeline, Tick, checks, materialized
 
@@ -18,6 +19,13 @@ EVENTS = dg.AssetKey("events")
 
 def follow(lab: Lab) -> Tick:
     return lab.tick(FOLLOW_SENSOR)
+
+
+def held(lab: Lab) -> int:
+    """How many appended files 21 June has."""
+    state = lab.archive.state()
+    assert state is not None
+    return state.days[date(2019, 6, 21)].appended
 
 
 @pytest.fixture
@@ -61,6 +69,25 @@ def test_a_tick_tells_which_days_it_has_touched_and_how_far_behind_it_is(loaded:
     assert (tick.requests, tick.checks()) == ([], [])
     assert loaded.instance.get_materialized_partitions(EVENTS) == {"2019-06-21", "2019-06-22", "2019-06-24"}
     assert loaded.loads == 1
+
+
+def test_the_files_of_a_day_are_put_together_before_they_are_many(
+    loaded: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(upkeep.gather, "__kwdefaults__", {"files": 3})
+    for number, files in enumerate((2, 1, 2, 1)):  # the load was followed into one file
+        loaded.put((f"2019-06-21T11:0{number}:00Z", "bob"))
+        loaded.later(seconds=30)
+        follow(loaded)
+        assert held(loaded) == files
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermanentFailure("No room.")
+
+    monkeypatch.setattr(upkeep, "gather", refuse)
+    loaded.put(("2019-06-21T12:00:00Z", "bob"))
+    assert follow(loaded).materialized().keys() == {"2019-06-21"}
+    assert "The archive's small files could not be put together: No room." in caplog.text
 
 
 def test_an_event_that_moves_to_another_day_touches_both(loaded: Lab) -> None:

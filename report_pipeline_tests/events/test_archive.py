@@ -150,6 +150,7 @@ def test_the_state_tells_epoch_position_files_and_load_under_way(any_lab: Any) -
     assert state.position.watermark == watermark
     assert list(state.days) == [None, date(2019, 6, 1), date(2019, 6, 2)]
     assert [(held.rows, held.files, held.appended) for held in state.days.values()] == [(1, 1, 1), (2, 2, 1), (1, 1, 0)]
+    assert [held.appended_rows for held in state.days.values()] == [1, 1, 0]
     assert state.staging is state.staging_at is None
     staging = lab.archive.index.claim(lab.now, lab.archive.digest)
     assert (lab.archive.state().staging, lab.archive.state().staging_at) == (staging, None)

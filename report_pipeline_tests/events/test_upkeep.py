@@ -14,7 +14,7 @@ from report_pipeline.events import delta
 from report_pipeline.events import upkeep as module
 from report_pipeline.events.parts import Kind, parts_by_day
 from report_pipeline.events.staging import RunTable
-from report_pipeline.events.upkeep import UpkeepResult, due
+from report_pipeline.events.upkeep import UpkeepResult, due, gather
 
 FIRST = date(2019, 6, 1)
 POINTS = ("upkeep.before_rewrite", "upkeep.after_rewrite", "upkeep.before_vacuum", "upkeep.after_vacuum")
@@ -127,6 +127,57 @@ class TestRewriting:
         assert sum((end - start for start, end in groups), timedelta(0)) <= 2 * (lab.june(2) - lab.june(1))
         assert lab.archive.snapshot().changed_days(before) == []
         assert lab.archive.snapshot().read(lab.window(1)).num_rows == 299
+
+
+class TestGathering:
+    """What whoever follows does between its steps."""
+
+    def test_days_with_enough_appended_files_have_them_put_together_and_read_the_same(self, any_lab: Any) -> None:
+        lab = any_lab
+        lab.load([lab.event(name, lab.june(1, 5)) for name in "abc"])
+        lab.follow(lab.live("d", lab.june(1, 3)), lab.live("x", lab.june(2)))
+        lab.follow(lab.live("d", lab.june(1, 2)), lab.gone("a", lab.june(1, 5)), lab.live("no-time", None))
+        lab.follow(lab.live("no-time-2", None))
+        before = lab.archive.snapshot()
+        assert gather(lab.archive.current(), clock=lab.clock, files=3) == []
+        assert gather(lab.archive.current(), clock=lab.clock, files=2) == [None, FIRST]
+        assert lab.kinds() == [Kind.APPENDED, Kind.MERGED]
+        assert lab.kinds(None) == [Kind.APPENDED]
+        assert lab.kinds(date(2019, 6, 2)) == [Kind.APPENDED]
+        assert lab.archive.state().days[FIRST].appended_rows == 2
+        assert lab.archive.snapshot().changed_days(before) == []
+        assert lab.ids(lab.window(1)) == ["d", "b", "c"]
+        assert lab.archive.snapshot().undated == 2
+        assert gather(lab.archive.current(), clock=lab.clock, files=2) == []
+        assert lab.keep_up(files=1).merged == [None, FIRST, date(2019, 6, 2)]
+        assert lab.archive.snapshot().changed_days(before) == []
+
+    def test_what_upkeep_has_gathered_is_left_as_it_is(self, today: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        lab = today
+        monkeypatch.setattr(module, "LARGE_ROWS", 2)
+        lab.load([lab.event(f"{number:02}", lab.june(1, 0, number)) for number in range(20)])
+        lab.follow(lab.live("new", lab.june(1, 1)))
+        assert lab.keep_up(files=1).gathered == [FIRST]
+        for hour in (3, 2):
+            lab.follow(lab.live("new", lab.june(1, hour)))
+        assert gather(lab.archive.current(), clock=lab.clock, files=2) == [FIRST]
+        assert lab.kinds() == [Kind.APPENDED, Kind.GATHERED, Kind.MERGED]
+        assert lab.archive.snapshot().read(lab.window(1))["event_time"].to_pylist()[-1] == lab.june(1, 2)
+        assert lab.keep_up(force=True).merged == [FIRST]
+        assert lab.kinds() == [Kind.MERGED]
+        assert lab.archive.snapshot().read(lab.window(1)).num_rows == 21
+
+    def test_a_day_with_many_appended_rows_is_due_in_however_few_files_they_are(
+        self, lab: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "MERGED_ROWS", 3)
+        lab.load()
+        lab.follow(lab.live("a", lab.june(1)), lab.live("b", lab.june(1)), lab.live("c", lab.june(2)))
+        assert due(lab.archive.state(), 9) == []
+        assert lab.keep_up(files=9).merged == []
+        lab.follow(lab.live("d", lab.june(1)))
+        assert due(lab.archive.state(), 9) == [FIRST]
+        assert lab.keep_up(files=9).merged == [FIRST]
 
 
 class TestTombstones:

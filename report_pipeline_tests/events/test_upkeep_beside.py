@@ -17,7 +17,7 @@ from report_pipeline.events import delta
 from report_pipeline.events import upkeep as module
 from report_pipeline.events.parts import Kind, parts_by_day
 from report_pipeline.events.touched import Touched
-from report_pipeline.events.upkeep import UpkeepResult
+from report_pipeline.events.upkeep import UpkeepResult, gather
 from report_pipeline.events.versions import version
 from report_pipeline_tests.support import upkeep_child
 
@@ -74,6 +74,7 @@ class TestBesideOthers:
             points_reached.append(point)
             if points_reached.count("upkeep.before_rewrite") == 2 and point == "upkeep.before_rewrite":
                 lab.follow(lab.gone("a", lab.june(1)), lab.live("e", lab.june(1)))
+                assert gather(lab.archive.current(), clock=lab.clock, files=1) == [FIRST]
 
         with points.listening(listener):
             result = lab.keep_up()

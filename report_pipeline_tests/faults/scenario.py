@@ -22,7 +22,7 @@ from report_pipeline.events.follow import Follower
 from report_pipeline.events.parts import parts_by_day, read_parts
 from report_pipeline.events.schema import Expired
 from report_pipeline.events.stream import TableStream
-from report_pipeline.events.upkeep import upkeep
+from report_pipeline.events.upkeep import gather, upkeep
 from report_pipeline_tests.faults.loads import load_table
 from report_pipeline_tests.faults.world import RETENTION_DAYS, Plan, World
 
@@ -188,6 +188,8 @@ class Scenario:
         followed = self.followers[number].step(most_records=self.rng.choice([1, 3, 1000]))
         if followed is not None:
             self._say(f"  {followed.records} records, {followed.rows} rows, {followed.watermark}, {followed.gap}")
+            if followed.rows and "upkeep" in self.plan.faults:
+                gather(self.archive.epoch(followed.epoch), clock=lambda: self.world.now, files=2)
         if self.rng.random() < 0.3:
             self._check_promises()
 
