@@ -17,6 +17,7 @@ from report_pipeline.pipeline import Pipeline, Rooms
 from report_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
+    from report_pipeline.events.follow import Followed
     from report_pipeline.events.load import LoadProgress, LoadResult
 
     OnProgress = Callable[[LoadProgress], None]
@@ -39,8 +40,9 @@ PLAIN_SECONDS = 5.0
 def load(context: click.Context, reload: bool, exports: Sequence[str], yes: bool) -> None:
     """Read the events table into the archive, as a whole. Says first what that costs.
 
-    The first build of a report does the same by itself. A load mends a gap of the stream. Readers keep what there is
-    until it is done; one that was interrupted goes on where it was.
+    The first build of a report does the same by itself. A load mends a gap of the stream; where the stream tells all
+    since the last load, it is followed instead. Readers keep what there is until a load is done; one that was
+    interrupted goes on where it was.
     """
     settings = load_settings()
     if exports and reload:
@@ -50,30 +52,63 @@ def load(context: click.Context, reload: bool, exports: Sequence[str], yes: bool
     exports = [source_of(export) for export in exports]
     with Pipeline(settings).open() as rooms:
         rooms.table.check()
-        if not exports and not reload and (enough := _enough(rooms)):
-            say(f"{enough} --reload reads the table anew.")
-            print_json({"loaded": False, "why": enough})
-            return
-        if not exports and not _agreed(rooms, yes):
+        why = None
+        if not exports and not reload:
+            needed, why = _look(rooms)
+            if not needed:
+                say(f"{why} --reload reads the table anew.")
+                print_json({"loaded": False, "why": why})
+                return
+        if not exports and not _agreed(rooms, yes, why):
             say("Nothing was read.")
             context.exit(1)
         result = _interruptible(rooms, exports)
     print_json({"loaded": True, **_summary(result)})
 
 
-def _enough(rooms: Rooms) -> str | None:
-    """Why there is no need to load, or None."""
+def _look(rooms: Rooms) -> tuple[bool, str]:
+    """Whether a load is needed, and why: as part of a sentence where it is, else as one.
+
+    The stream is followed to its end for that: a gap is noticed only by who reads on.
+    """
     state = rooms.archive.state()
-    if state is None or state.staging is not None or state.position.gap is not None:
-        return None
-    if rooms.stream.why_unusable():
-        return None
-    watermark = format_instant(state.position.watermark)
-    return f"The archive is loaded, and holds what its stream told up to {watermark}; following goes on from there."
+    if state is None:
+        return True, "nothing is loaded yet"
+    if state.staging is not None:
+        return True, "a load was begun and is not done"
+    if why := rooms.stream.why_unusable():
+        return True, why
+    followed = _follow(rooms)
+    if followed.gap is not None:
+        return True, f"the stream has a gap since {format_instant(followed.gap.since)} ({followed.gap.why})"
+    if days := sorted(rooms.archive.stale_days()):
+        return True, f"files were filled into {', '.join(map(str, days))} and are not read yet"
+    watermark = format_instant(followed.watermark)
+    return (
+        False,
+        f"The archive is loaded, and holds what its stream told up to {watermark}; following goes on from there.",
+    )
 
 
-def _agreed(rooms: Rooms, yes: bool) -> bool:
-    say(f"Reading {rooms.settings.events_table!r}: {rooms.cost_of_load().describe()}")
+def _follow(rooms: Rooms) -> "Followed":
+    ticker = Ticker(time.monotonic, every=1.0, elsewhere=PLAIN_SECONDS)
+    records = 0
+
+    def on_step(followed: "Followed") -> None:
+        nonlocal records
+        records += followed.records
+        ticker.tick(lambda: f"following the stream: {records:,} records, about {followed.lag_events:,} left")
+
+    try:
+        with rooms.following() as follower:
+            return follower.catch_up(rooms.clock(), on_step=on_step)
+    finally:
+        ticker.end()
+
+
+def _agreed(rooms: Rooms, yes: bool, why: str | None) -> bool:
+    because = f", because {why}" if why else ""
+    say(f"Reading {rooms.settings.events_table!r}{because}: {rooms.cost_of_load().describe()}")
     if rooms.settings.max_read_units is not None:
         say(f"It takes {rooms.settings.max_read_units:g} read units a second at most (REPORT_PIPELINE_MAX_READ_UNITS).")
     if yes or rooms.aws.embedded or not _at_a_terminal():

@@ -7,7 +7,7 @@ import importlib
 import json
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import pytest
 
 from report_pipeline.events.load import LoadProgress, LoadResult
 from report_pipeline.events.snapshot import DayCounts
-from report_pipeline.pipeline import Rooms
+from report_pipeline.pipeline import Pipeline, Rooms
+from report_pipeline.settings import Settings
 from report_pipeline_tests.cli.conftest import Run
 
 # The package has the command under the module's name.
@@ -58,7 +59,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def test_a_load_says_its_cost_and_what_it_found(filled: Any, run: Run) -> None:
     ran = run("load")
     assert ran.code == 0, ran.err
-    assert ran.err.startswith("Reading 'events': about 4 items, ")
+    assert ran.err.startswith("Reading 'events', because nothing is loaded yet: about 4 items, ")
     found = json.loads(ran.out)
     expected = {
         "loaded": True,
@@ -91,9 +92,82 @@ def test_what_is_loaded_is_not_loaded_again_unless_asked(filled: Any, run: Run) 
     assert again["epoch"] != first["epoch"]
 
 
+def fill_more(run: Run, tmp_path: Path) -> None:
+    """Five events of a day that has none yet."""
+    file = tmp_path / "more.ndjson"
+    made = [
+        {"request_id": f"more-{number}", "created": "2019-06-25T12:00:00Z", "visitor": "ann"} for number in range(5)
+    ]
+    file.write_text("".join(f"{json.dumps(event)}\n" for event in made))
+    assert json.loads(run("fill", str(file)).out)["written"] == 5
+
+
+def test_what_the_stream_tells_is_followed_and_not_loaded(filled: Any, run: Run, tmp_path: Path) -> None:
+    assert run("load").code == 0
+    fill_more(run, tmp_path)
+    ran = run("load")
+    assert json.loads(ran.out)["loaded"] is False, ran.err
+    assert "The archive is loaded, and holds what its stream told up to 20" in ran.err
+    archive = json.loads(run("doctor").out)["archive"]
+    assert (archive["events"], archive["last"], archive["stale_days"]) == (7, "2019-06-25", [])
+
+
+def test_a_gap_that_nobody_has_noticed_is_loaded(filled: Any, run: Run, tmp_path: Path) -> None:
+    assert run("load").code == 0
+    filled.delete_table(TableName="events")
+    assert run("init", "--events-table", "events").code == 0
+    fill_more(run, tmp_path)
+    ran = run("load")
+    assert ran.code == 0, ran.err
+    assert (json.loads(ran.out)["loaded"], json.loads(ran.out)["events"]) == (True, 5)
+    assert ran.err.startswith("Reading 'events', because the stream has a gap since 20")
+    assert "(the table's stream was created anew): about 5 items" in ran.err
+
+
+def test_a_stream_that_was_switched_on_after_the_load_is_a_reason_for_another(
+    aws: Any, run: Run, tmp_path: Path
+) -> None:
+    aws.create_table(
+        TableName="events",
+        KeySchema=[{"AttributeName": "request_id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "request_id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    assert run("load").code == 0
+    stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    aws.update_table(TableName="events", StreamSpecification=stream)
+    fill_more(run, tmp_path)
+    ran = run("load")
+    assert ran.code == 0, ran.err
+    assert (json.loads(ran.out)["loaded"], json.loads(ran.out)["events"]) == (True, 5)
+    assert "because the stream has a gap since 20" in ran.err
+    assert "(the table's stream was switched on after the load)" in ran.err
+
+
+def test_a_day_that_was_filled_after_what_the_stream_told_is_loaded(filled: Any, run: Run, settings: Settings) -> None:
+    assert run("load").code == 0
+    with Pipeline(settings.model_copy(update={"embedded": False})).open() as rooms:
+        rooms.archive.mark_stale([date(2019, 6, 25)], at=datetime.now(UTC) + timedelta(minutes=5))
+    ran = run("load")
+    assert json.loads(ran.out)["loaded"] is True
+    assert ran.err.startswith("Reading 'events', because files were filled into 2019-06-25 and are not read yet: about")
+
+
+@pytest.mark.integration
+def test_what_was_filled_while_the_embedded_database_had_been_started_anew_is_loaded(run: Run, tmp_path: Path) -> None:
+    assert run("init").code == 0
+    assert json.loads(run("load").out)["events"] == 0
+    fill_more(run, tmp_path)
+    ran = run("load")
+    assert ran.code == 0, ran.err
+    assert (json.loads(ran.out)["loaded"], json.loads(ran.out)["events"]) == (True, 5)
+    assert "the embedded DynamoDB was started anew" in ran.err
+
+
 def test_a_table_without_a_stream_is_loaded_each_time(filled: Any, run: Run) -> None:
     filled.update_table(TableName="events", StreamSpecification={"StreamEnabled": False})
     assert [json.loads(run("load").out)["loaded"] for _ in range(2)] == [True, True]
+    assert run("load").err.startswith("Reading 'events', because the table has no stream: about 4 items, ")
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
