@@ -306,7 +306,7 @@ class Follower:
             self._looked_at = now
             walk.position = rules.without_vanished(walk.position, self._listed, now)
         walk.listed = self._listed
-        walk.waiting = rules.without_successors(walk.position, walk.listed, now)
+        walk.waiting = rules.without_successors(walk.position, walk.listed, self._looked_at)
         return self._info
 
     def _changes(self, opened: OpenEpoch, position: Position) -> Changes:

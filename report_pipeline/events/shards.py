@@ -107,13 +107,16 @@ def readable(position: Position, listed: Mapping[str, Shard]) -> list[str]:
     return [shard.id for shard in sorted(ready, key=lambda shard: (known(position, entry(position, shard)), shard.id))]
 
 
-def without_successors(position: Position, listed: Mapping[str, Shard], now: datetime) -> set[str]:
-    """The shards that have just ended and that no listed shard goes on from: those that do are still to be listed."""
+def without_successors(position: Position, listed: Mapping[str, Shard], at: datetime) -> set[str]:
+    """The shards from which no shard goes on in a list made `at` an instant (UTC) shortly after they ended, or before.
+
+    Those that do go on may still be to be listed.
+    """
     parents = {shard.parent for shard in listed.values()}
     return {
         name
         for name, shard in position.shards.items()
-        if name in listed and name not in parents and shard.ended is not None and now - shard.ended < SUCCESSORS_SHOWN
+        if name in listed and name not in parents and shard.ended is not None and at - shard.ended < SUCCESSORS_SHOWN
     }
 
 

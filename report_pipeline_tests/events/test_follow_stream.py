@@ -94,6 +94,27 @@ def test_the_watermark_waits_until_the_children_of_an_ended_shard_are_listed(lab
     assert lab.ids(22) == ["a", "b"]
 
 
+def test_the_watermark_waits_for_children_as_long_as_no_list_made_late_enough_lacks_them(lab: FollowLab) -> None:
+    lab.table.split(lab.table.open_shards()[0])
+    lab.later(minutes=5)
+    for _ in range(3):
+        lab.later(seconds=5)
+        lab.step()
+    parent = lab.table.open_shards()[0]
+    name = next(f"e{number}" for number in range(100) if lab.table.shard_of(f"e{number}") is parent)
+    lab.table.faults.unlisted = timedelta(seconds=45)
+    lab.table.roll(parent)
+    lab.later(seconds=7)
+    lab.put(name, june(22))
+    written = lab.now
+    watermarks = []
+    while not lab.ids(22):
+        watermarks.append(lab.step().watermark)
+        lab.later(seconds=7)
+    assert len(watermarks) > 5
+    assert max(watermarks[:-1]) <= written
+
+
 def test_catching_up_does_not_wait_for_ever_for_shards_to_be_listed(lab: FollowLab) -> None:
     lab.table.faults.unlisted = timedelta(days=1)
     lab.table.roll(lab.table.open_shards()[0])
