@@ -16,6 +16,7 @@ from report_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from report_pipeline.aws import Aws
+    from report_pipeline.events.stream import TableStream
 
 BOTH_IMAGES, NEW_IMAGE = "NEW_AND_OLD_IMAGES", "NEW_IMAGE"
 
@@ -30,7 +31,8 @@ def doctor(context: click.Context) -> None:
     with _connected(settings, diagnosis) as aws:
         if aws is not None:
             diagnosis.attempt(lambda: _dynamodb(settings, aws, diagnosis))
-        diagnosis.attempt(lambda: examine_archive(settings, _clients(aws), utc_now(), diagnosis))
+        stream = _table_stream(settings, aws, diagnosis)
+        diagnosis.attempt(lambda: examine_archive(settings, _clients(aws), stream, utc_now(), diagnosis))
     diagnosis.attempt(lambda: _definitions(settings, diagnosis))
     _dagster(settings, diagnosis)
     count = len(diagnosis.problems)
@@ -75,9 +77,23 @@ def _clients(aws: "Aws | None") -> "Callable[[str], Any]":
     return client_of
 
 
+def _impatient(aws: "Aws", service: str = "dynamodb") -> Any:
+    """A client for whom a person waits: it tries once, and not for long."""
+    return aws.client(service, connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 1})
+
+
+def _table_stream(settings: Settings, aws: "Aws | None", diagnosis: Diagnosis) -> "TableStream | None":
+    """The events table's stream; None where the table was not found."""
+    from report_pipeline.events.stream import TableStream
+
+    if aws is None or not diagnosis.facts["dynamodb"].get("events_table", {}).get("exists"):
+        return None
+    client, streams = _impatient(aws), _impatient(aws, "dynamodbstreams")
+    return TableStream(client, streams, settings.events_table, life=lambda: aws.life)
+
+
 def _dynamodb(settings: Settings, aws: "Aws", diagnosis: Diagnosis) -> None:
-    # A person waits: once, and not for long.
-    client: Any = aws.client(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 1})
+    client = _impatient(aws)
     endpoint = without_password(client.meta.endpoint_url)
     facts: dict[str, Any] = {
         "embedded": aws.embedded,

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from report_pipeline.cli.diagnosis import Diagnosis
 from report_pipeline.cli.output import say
-from report_pipeline.events.shards import RESTARTED
+from report_pipeline.errors import PipelineError
+from report_pipeline.events.shards import RESTARTED, on_stream
 from report_pipeline.instants import describe_duration, format_instant
 from report_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from report_pipeline.events.archive import Archive, ArchiveState
+    from report_pipeline.events.position import Position
     from report_pipeline.events.snapshot import Snapshot
+    from report_pipeline.events.stream import TableStream
 
 RECORDS_KEPT = timedelta(hours=24)
 """How long DynamoDB keeps a stream's records."""
@@ -23,12 +26,19 @@ ALARMING_AGE = timedelta(hours=12)
 NEWEST_SHOWN = 5
 
 
-def examine_archive(settings: Settings, client_of: Callable[[str], Any], now: datetime, diagnosis: Diagnosis) -> None:
+def examine_archive(
+    settings: Settings,
+    client_of: Callable[[str], Any],
+    stream: "TableStream | None",
+    now: datetime,
+    diagnosis: Diagnosis,
+) -> None:
     """What the archive holds, how fresh it is, and what does not fit.
 
     Args:
         settings: where it lies.
         client_of: gives boto3's client of a service, for an archive on S3.
+        stream: the events table's, which is asked only what it is; None where the table is not there.
         now: the present instant (UTC).
         diagnosis: is told.
 
@@ -59,7 +69,7 @@ def examine_archive(settings: Settings, client_of: Callable[[str], Any], now: da
         return
     snapshot = archive.snapshot()
     _contents(archive, state, snapshot, diagnosis, facts)
-    _freshness(state, now, diagnosis, facts)
+    _freshness(state, _as_followed(state.position, stream, now), now, diagnosis, facts)
     _upkeep(settings, state, diagnosis, facts)
     _put_aside(snapshot, diagnosis, facts)
 
@@ -115,7 +125,20 @@ def _contents(
         diagnosis.note(f"it holds days from {state.floor} on (its retention)")
 
 
-def _freshness(state: "ArchiveState", now: datetime, diagnosis: Diagnosis, facts: dict[str, Any]) -> None:
+def _as_followed(position: "Position", stream: "TableStream | None", now: datetime) -> "Position":
+    """The position as the next follower would find it, on the stream that the table has now."""
+    if stream is None:
+        return position
+    try:
+        return on_stream(position, stream.info(), now)
+    except PipelineError:
+        return position  # that the table cannot be reached is told where it is looked at
+
+
+def _freshness(
+    state: "ArchiveState", seen: "Position", now: datetime, diagnosis: Diagnosis, facts: dict[str, Any]
+) -> None:
+    """How fresh the archive is; `seen` is its position as the next follower would find it."""
     position = state.position
     age = max(now - position.watermark, timedelta(0))
     facts |= {
@@ -131,10 +154,13 @@ def _freshness(state: "ArchiveState", now: datetime, diagnosis: Diagnosis, facts
     if facts["stale_days"]:
         diagnosis.note(f"filled since then, and not read yet: {', '.join(map(str, facts['stale_days']))}")
     held = f"it holds every event up to {format_instant(position.watermark)} (the watermark), {_age(age)} ago"
-    if position.gap is not None:
-        gap = position.gap
-        facts["gap"] = {"since": gap.since, "noticed": gap.noticed, "why": gap.why}
-        what = f"The stream has a gap since {format_instant(gap.since)}: {gap.why}."
+    if position.gap is None and seen.gap is not None and seen.stream is None:
+        diagnosis.note(f"{held}; what came later is read by scanning: {seen.gap.why}")
+    elif seen.gap is not None:
+        gap, known = seen.gap, position.gap is not None
+        facts["gap"] = {"since": gap.since, "noticed": gap.noticed if known else None, "why": gap.why}
+        noticed = "" if known else " (seen now; the next follower notes it)"
+        what = f"The stream has a gap since {format_instant(gap.since)}: {gap.why}{noticed}."
         if gap.why == RESTARTED:
             diagnosis.note(f"{what} The next build of a window that ended later reads the table anew.")
         else:
@@ -152,7 +178,12 @@ def _freshness(state: "ArchiveState", now: datetime, diagnosis: Diagnosis, facts
             " After that the table has to be loaded again.",
         )
     else:
-        behind = f"; about {position.behind:,} records were left to read" if position.behind else ""
+        noted = format_instant(state.noted_at)
+        behind = (
+            f"; about {position.behind:,} records were left to read when that was noted, at {noted}"
+            if position.behind
+            else ""
+        )
         diagnosis.good(f"{held}{behind}")
 
 

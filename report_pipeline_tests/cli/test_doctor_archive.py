@@ -17,13 +17,15 @@ from report_pipeline.events.schema import load_event_schema
 from report_pipeline.events.shards import RESTARTED
 from report_pipeline.events.touched import Touched
 from report_pipeline.events.versions import version
+from report_pipeline.instants import format_instant
 from report_pipeline.settings import PACKAGE
 from report_pipeline_tests.cli.conftest import Ran, Run
 
 NOW = datetime.now(UTC)
 SCHEMA = load_event_schema(PACKAGE / "defs")
-STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/events/stream/2024"
-FRESH = Position(stream=STREAM, era=1, since=NOW - timedelta(days=3), watermark=NOW - timedelta(seconds=20))
+OTHER_STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/events/stream/2024"
+TABLES = "the stream that the table has"
+FRESH = Position(stream=TABLES, era=1, since=NOW - timedelta(days=3), watermark=NOW - timedelta(seconds=20))
 
 
 def item(request_id: str, created: str = "2024-01-31T12:00:00Z", **attributes: Any) -> dict[str, Any]:
@@ -32,9 +34,10 @@ def item(request_id: str, created: str = "2024-01-31T12:00:00Z", **attributes: A
 
 
 class Lab:
-    """An archive in the test's home, written by hand."""
+    """An archive in the test's home, written by hand, of a table whose stream is `stream`."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, stream: str) -> None:
+        self.stream = stream
         self.archive = Archive(str(home / "archive"), SCHEMA)
         self.rows = RowMaker(SCHEMA, None)
         self.sequence = 0
@@ -43,7 +46,7 @@ class Lab:
         """Load these items as a scan would have found them."""
         staging = self.archive.index.claim(NOW - timedelta(days=3), self.archive.digest)
         assert staging is not None
-        opened = self.archive.epoch(staging.epoch).create(position)
+        opened = self.archive.epoch(staging.epoch).create(self._on_stream(position))
         rows = [self.rows.live(each, version(1, 0), appended=False) for each in items]
         if rows:
             opened.append_merged(self.rows.table(rows), {})
@@ -53,21 +56,24 @@ class Lab:
         """Append these rows, and this position."""
         epoch = self.archive.current()
         assert epoch is not None
-        return epoch.open().append(self.rows.table(rows), position, Touched(), {})
+        return epoch.open().append(self.rows.table(rows), self._on_stream(position), Touched(), {})
+
+    def _on_stream(self, position: Position) -> Position:
+        return replace(position, stream=self.stream) if position.stream == TABLES else position
 
     def row(self, each: Mapping[str, Any]) -> dict[str, Any]:
         self.sequence += 1
         return self.rows.live(each, version(1, self.sequence), appended=True)
 
 
-@pytest.fixture
-def lab(home: Path) -> Lab:
-    return Lab(home)
-
-
 @pytest.fixture(autouse=True)
 def _tables(aws: Any, run: Run) -> None:
     assert run("init", "--events-table", "events").code == 0
+
+
+@pytest.fixture
+def lab(_tables: None, home: Path, aws: Any) -> Lab:
+    return Lab(home, aws.describe_table(TableName="events")["Table"]["LatestStreamArn"])
 
 
 def archive_of(ran: Ran) -> dict[str, Any]:
@@ -103,7 +109,7 @@ def test_what_is_held_and_up_to_when(run: Run, lab: Lab) -> None:
         "rejected": 1,
         "undated": 1,
         "too_late": 0,
-        "stream": STREAM,
+        "stream": lab.stream,
         "era": 1,
         "behind_records_about": 7,
         "gap": None,
@@ -114,7 +120,8 @@ def test_what_is_held_and_up_to_when(run: Run, lab: Lab) -> None:
     # The events of these tests are counted from when the module was imported.
     assert 20 <= found["watermark_age_seconds"] < 10_000
     assert "3 events on 2 days, 2024-01-31 to 2024-02-02; loaded at 20" in ran.err
-    assert "about 7 records were left to read" in ran.err
+    noted = format_instant(lab.archive.state().noted_at)  # type: ignore[union-attr]  # it is loaded
+    assert f"about 7 records were left to read when that was noted, at {noted}" in ran.err
 
 
 def test_what_was_put_aside_is_counted_and_the_newest_shown_without_their_content(run: Run, lab: Lab) -> None:
@@ -166,6 +173,79 @@ def test_a_gap_is_a_problem_that_a_load_mends(run: Run, lab: Lab) -> None:
     assert set(archive_of(ran)["gap"]) == {"since", "noticed", "why"}
 
 
+def test_another_stream_is_a_gap_before_any_follower_has_noticed_it(run: Run, lab: Lab) -> None:
+    lab.load(position=replace(FRESH, stream=OTHER_STREAM))
+    before = lab.archive.state()
+    ran = run("doctor")
+    assert ran.code == 1
+    (problem,) = json.loads(ran.out)["problems"]
+    assert problem["problem"] == (
+        f"The stream has a gap since {format_instant(FRESH.watermark)}: the table's stream was created anew (seen now;"
+        " the next follower notes it)."
+    )
+    assert "`report-pipeline load` reads the table anew and mends it" in problem["remedy"]
+    assert "it holds every event" not in ran.err
+    assert archive_of(ran)["gap"] == {
+        "since": format_instant(FRESH.watermark),
+        "noticed": None,
+        "why": "the table's stream was created anew",
+    }
+    assert archive_of(ran)["stream"] == OTHER_STREAM
+    assert lab.archive.state() == before, "doctor changes nothing"
+
+
+def test_a_stream_that_the_load_did_not_have_is_a_gap(run: Run, lab: Lab) -> None:
+    lab.load(position=replace(FRESH, stream=None))
+    ran = run("doctor")
+    assert (ran.code, archive_of(ran)["gap"]["why"]) == (1, "the table's stream was switched on after the load")
+
+
+def test_a_gap_that_is_known_stays_the_one_to_mend(run: Run, lab: Lab) -> None:
+    lab.load()
+    gap = Gap(NOW - timedelta(hours=3), NOW - timedelta(hours=1), "records of shard 1 were trimmed")
+    lab.follow(replace(FRESH, stream=OTHER_STREAM, gap=gap, era=2, watermark=gap.since))
+    ran = run("doctor")
+    assert archive_of(ran)["gap"] == {
+        "since": format_instant(gap.since),
+        "noticed": format_instant(gap.noticed),
+        "why": gap.why,
+    }
+    assert "seen now" not in ran.err
+
+
+def test_a_stream_that_is_off_is_told_of_once(run: Run, lab: Lab, aws: Any) -> None:
+    lab.load()
+    aws.update_table(TableName="events", StreamSpecification={"StreamEnabled": False})
+    ran = run("doctor")
+    assert ran.code == 1
+    (problem,) = json.loads(ran.out)["problems"]
+    assert problem["problem"].startswith("The stream of 'events' is off")
+    held = f"it holds every event up to {format_instant(FRESH.watermark)} (the watermark)"
+    assert f"        {held}" in ran.err
+    assert "what came later is read by scanning: the table has no stream" in ran.err
+    assert "  ok    it holds every event" not in ran.err
+
+
+def test_without_the_table_it_tells_what_the_archive_says(run: Run, lab: Lab, aws: Any) -> None:
+    lab.load(position=replace(FRESH, stream=OTHER_STREAM))
+    aws.delete_table(TableName="events")
+    ran = run("doctor")
+    assert (ran.code, archive_of(ran)["gap"]) == (1, None)
+    assert f"it holds every event up to {format_instant(FRESH.watermark)} (the watermark)" in ran.err
+
+
+@pytest.mark.integration
+def test_a_restart_of_the_embedded_database_is_told_before_any_follower_has_noticed_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPORT_PIPELINE_EMBEDDED", "1")
+    assert run("init").code == run("load").code == 0
+    ran = run("doctor")
+    assert (ran.code, archive_of(ran)["gap"]["why"]) == (0, RESTARTED)
+    assert "  ok    it holds every event" not in ran.err
+    assert "(seen now; the next follower notes it)" in ran.err
+
+
 def test_a_stream_that_nobody_follows_is_a_problem_before_its_records_are_gone(run: Run, lab: Lab) -> None:
     lab.load(position=replace(FRESH, watermark=NOW - timedelta(hours=13)))
     ran = run("doctor")
@@ -175,10 +255,13 @@ def test_a_stream_that_nobody_follows_is_a_problem_before_its_records_are_gone(r
     assert "`report-pipeline follow`" in problem["remedy"]
 
 
-def test_an_archive_of_a_table_without_a_stream_may_be_old(run: Run, lab: Lab) -> None:
+def test_an_archive_of_a_table_without_a_stream_may_be_old(run: Run, lab: Lab, aws: Any) -> None:
+    aws.update_table(TableName="events", StreamSpecification={"StreamEnabled": False})
     lab.load(position=replace(FRESH, stream=None, watermark=NOW - timedelta(days=3)))
     ran = run("doctor")
-    assert (ran.code, archive_of(ran)["stream"]) == (0, None)
+    assert (archive_of(ran)["stream"], archive_of(ran)["gap"]) == (None, None)
+    (problem,) = json.loads(ran.out)["problems"]
+    assert problem["problem"].startswith("The stream of 'events' is off")
     assert "it was loaded without a stream" in ran.err
 
 
