@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from report_pipeline import points
-from report_pipeline.errors import TransientFailure
+from report_pipeline.errors import PipelineError, TransientFailure
 from report_pipeline.events import shards as rules
 from report_pipeline.events.archive import Archive
 from report_pipeline.events.changes import Changes
@@ -54,13 +54,14 @@ _PAUSE = 0.5
 
 @dataclass
 class _Walk:
-    """How far a step has got along the stream, and what it read."""
+    """How far a step has got along the stream, and what it read; `failure` says why a shard was not read on."""
 
     position: Position
     listed: dict[str, Shard] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
     behind: dict[str, int] = field(default_factory=dict)
     records: int = 0
+    failure: PipelineError | None = None
 
     @property
     def reached(self) -> datetime | None:
@@ -105,7 +106,8 @@ class Follower:
     def step(self, *, epoch: Epoch | None = None, most_records: int = 20_000, seconds: float = 15.0) -> Followed | None:
         """Take one bounded step along the stream.
 
-        Where nothing is new the watermark alone is committed, and that only every `IDLE_COMMITS`.
+        Where nothing is new the watermark alone is committed, and that only every `IDLE_COMMITS`. A shard that cannot
+        be read keeps its place and holds the watermark back: what the others gave is committed, then this fails.
 
         Args:
             epoch: the epoch to append to. Without, the current one.
@@ -130,7 +132,8 @@ class Follower:
     ) -> Followed:
         """Follow until nothing is missing that reads of the stream begun at `until` (UTC) or later can return.
 
-        The watermark is then at `until` or later and committed, unless there is a gap, which has frozen it.
+        The watermark is then at `until` or later and committed, unless there is a gap, which has frozen it. It fails
+        as `step` does where a shard cannot be read.
 
         Args:
             until: an instant that is not later than now.
@@ -206,6 +209,9 @@ class Follower:
                 if current is not None and current.id != chosen.id:
                     # A load has finished meanwhile: what readers see is elsewhere now.
                     return self._nothing(opened), False, False
+        if walk.failure is not None:
+            # Not before the commit: a shard that fails for a day would else be a gap in all of them.
+            raise walk.failure
         now = self._clock()
         return (
             Followed(
@@ -241,8 +247,8 @@ class Follower:
             walk.position, starts = self._starts(walk, ready)
             changes.era = walk.position.era
             reads = self._reader.read(opened.epoch.id, info.arn, starts, budget, until)
-            again.update(name for name, read in reads.items() if read.failed)
-            passed -= {name for name, read in reads.items() if read.failed and again[name] < _MOST_TRIES}
+            again.update(name for name, read in reads.items() if read.again)
+            passed -= {name for name, read in reads.items() if read.again and again[name] < _MOST_TRIES}
             records = self._take(walk, reads)
             changes.era = walk.position.era
             changes.add(records)
@@ -275,6 +281,7 @@ class Follower:
             if read.position.done:
                 self._looked_at = None
             walk.behind[name] = read.behind
+            walk.failure = walk.failure or read.failure
             records += read.records
         walk.position = replace(walk.position, shards=entries)
         return records

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from report_pipeline.errors import TransientFailure
+from report_pipeline.errors import PipelineError, TransientFailure
 from report_pipeline.events.position import ShardPosition
 from report_pipeline.events.stream import (
     RECORDS_A_READ,
@@ -68,6 +68,7 @@ class ShardRead:
         behind: about how many records it still has.
         trimmed: the record after which it should have gone on is not kept any more; nothing was read.
         missing: there is no such shard any more; nothing was read.
+        failure: what ended the pass before its time, after what it gave.
     """
 
     records: list[Record]
@@ -75,9 +76,10 @@ class ShardRead:
     behind: int = 0
     trimmed: bool = False
     missing: bool = False
+    failure: PipelineError | None = None
 
     @property
-    def failed(self) -> bool:
+    def again(self) -> bool:
         """Whether nothing was read, and another try is to be made."""
         return self.trimmed or self.missing
 
@@ -106,10 +108,8 @@ class ShardReader:
         """One pass over these shards for an epoch: each to its end, or as far as the budget goes.
 
         With `until`, each up to where nothing from before that instant is missing. The first is read once at least.
-
-        Raises:
-            PermanentFailure: no access.
-            TransientFailure: the service is unreachable or keeps throttling.
+        Where there is no access to a shard, or the service is unreachable or keeps throttling, its `ShardRead` says
+        so, and the others are read all the same.
         """
 
         first = next(iter(shards), None)
@@ -140,22 +140,21 @@ class ShardReader:
         records: list[Record] = []
         expired = 0
         while True:
-            iterator = place.iterator
-            if iterator is None:
-                place = _Place(position.after)
-                iterator = self._stream.iterator(arn, name, position.after)
-            began = self._clock()
             try:
+                iterator = place.iterator
+                if iterator is None:
+                    place = _Place(position.after)
+                    iterator = self._stream.iterator(arn, name, position.after)
+                began = self._clock()
                 read = self._stream.read(iterator, max(1, min(RECORDS_A_READ, budget.records)))
             except ExpiredIterator:
                 place.iterator = None
                 expired += 1
                 if expired > _MOST_EXPIRED:
-                    raise TransientFailure(
-                        f"Table {self._stream.table_name!r}: the iterators of shard {name} expire as soon as they are "
-                        "given. Check this machine's clock, then try again."
-                    ) from None
+                    return ShardRead(records, position, failure=_always_expired(self._stream.table_name, name))
                 continue
+            except PipelineError as failure:
+                return ShardRead(records, position, _behind(records, self._clock()), failure=failure)
             expired = 0
             records += read.records
             budget.spend(read.records)
@@ -171,6 +170,13 @@ class ShardReader:
         self._places[key] = place
         behind = 0 if reached or _is_fresh(read.records, began) else _behind(records, began)
         return ShardRead(records, position, behind)
+
+
+def _always_expired(table: str, shard: str) -> TransientFailure:
+    return TransientFailure(
+        f"Table {table!r}: the iterators of shard {shard} expire as soon as they are given. Check this machine's clock,"
+        " then try again."
+    )
 
 
 def _after(

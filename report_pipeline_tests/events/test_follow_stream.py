@@ -1,5 +1,7 @@
 """What following makes of a stream that changes: shards that end, iterators that expire, records that are gone."""
 
+import base64
+import json
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -7,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from report_pipeline.errors import TransientFailure
+from report_pipeline.errors import PermanentFailure, PipelineError, TransientFailure
 from report_pipeline.events.touched import Touched
+from report_pipeline_tests.faults.fake_stream import refusal
 from report_pipeline_tests.support.follow_lab import FollowLab, june
 
 
@@ -134,6 +137,47 @@ def test_shards_that_were_read_to_their_end_leave_the_position_when_the_stream_d
     lab.step()
     assert list(lab.position().shards) == [shard.id for shard in lab.table.open_shards()]
     assert lab.position().gap is None
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("ProvisionedThroughputExceededException", TransientFailure), ("AccessDeniedException", PermanentFailure)],
+)
+def test_what_other_shards_gave_is_kept_when_one_fails_and_the_failure_is_raised(
+    lab: FollowLab, code: str, error: type[PipelineError]
+) -> None:
+    lab.table.split(lab.table.open_shards()[0])
+    before = lab.follower.catch_up(lab.later(seconds=5)).watermark
+    bad, good = lab.table.open_shards()
+    names = {shard.id: [f"e{n}" for n in range(50) if lab.table.shard_of(f"e{n}") is shard] for shard in (bad, good)}
+    for name in names[bad.id] + names[good.id]:
+        lab.put(name, june(22))
+    lab.later(seconds=5)
+    failing = ["after a page"]
+    read = lab.table.get_records
+
+    def refusing(**named: Any) -> dict[str, Any]:
+        if failing and json.loads(base64.b64decode(named["ShardIterator"]))[1] == bad.id:
+            if failing.pop() == "after a page":
+                failing.append("now")
+                return read(**{**named, "Limit": 3})
+            failing.append("now")
+            raise refusal(code, "GetRecords")
+        return read(**named)
+
+    lab.table.get_records = refusing  # type: ignore[method-assign]
+    with pytest.raises(error, match="stream"):
+        lab.follower.step()
+    assert lab.ids(22) == sorted(names[good.id] + names[bad.id][:3])
+    late = names[good.id][0]
+    lab.put(late, june(23))
+    with pytest.raises(error, match="stream"):
+        lab.follower.catch_up(lab.now)
+    assert lab.ids(23) == [late]
+    assert lab.position().watermark == before
+    failing.clear()
+    assert lab.follower.catch_up(lab.now).watermark == lab.now
+    assert lab.ids(22) == sorted([*names[good.id][1:], *names[bad.id]])
 
 
 def test_open_shards_are_read_at_the_same_time(lab: FollowLab) -> None:

@@ -250,7 +250,7 @@ class FakeTable:
         if ShardIteratorType == "AFTER_SEQUENCE_NUMBER":
             numbers = [record["dynamodb"]["SequenceNumber"] for record in shard.records]
             if SequenceNumber not in numbers:
-                raise _refusal("TrimmedDataAccessException", "GetShardIterator")
+                raise refusal("TrimmedDataAccessException", "GetShardIterator")
             spot += numbers.index(SequenceNumber) + 1
         return {"ShardIterator": self._iterator(StreamArn, ShardId, spot)}
 
@@ -259,10 +259,10 @@ class FakeTable:
         self._call("GetRecords")
         arn, name, spot, issued, empty = json.loads(base64.b64decode(ShardIterator))
         if self.now - datetime.fromisoformat(issued) >= ITERATOR_LIFE or self._happens("expired", self.faults.expired):
-            raise _refusal("ExpiredIteratorException", "GetRecords")
+            raise refusal("ExpiredIteratorException", "GetRecords")
         shard = self._shard(arn, name)
         if spot < shard.trimmed:
-            raise _refusal("TrimmedDataAccessException", "GetRecords")
+            raise refusal("TrimmedDataAccessException", "GetRecords")
         begin = spot - shard.trimmed
         found = shard.records[begin : begin + Limit]
         if found and not empty and self._happens("empty", self.faults.empty):
@@ -282,7 +282,7 @@ class FakeTable:
         self._trim()
         if self._happens("throttled", self.faults.throttled):
             code = self.rng.choice(["LimitExceededException", "ProvisionedThroughputExceededException"])
-            raise _refusal(code, operation)
+            raise refusal(code, operation)
         if self._happens("lost", self.faults.lost):
             raise ReadTimeoutError(endpoint_url="http://fake")
 
@@ -294,13 +294,13 @@ class FakeTable:
 
     def _stream(self, arn: str) -> dict[str, Shard]:
         if arn not in self.streams_there:
-            raise _refusal("ResourceNotFoundException", "DescribeStream")
+            raise refusal("ResourceNotFoundException", "DescribeStream")
         return self.streams_there[arn]
 
     def _shard(self, arn: str, name: str) -> Shard:
         shards = self._stream(arn)
         if name not in shards:
-            raise _refusal("ResourceNotFoundException", "GetRecords")
+            raise refusal("ResourceNotFoundException", "GetRecords")
         return shards[name]
 
     def _iterator(self, arn: str, name: str, spot: int, *, empty: bool = False) -> str:
@@ -315,6 +315,7 @@ def _described(shard: Shard) -> dict[str, Any]:
     return described | ({"ParentShardId": shard.parent} if shard.parent else {})
 
 
-def _refusal(code: str, operation: str) -> ClientError:
+def refusal(code: str, operation: str) -> ClientError:
+    """What the service answers when it refuses a call."""
     answer: Any = {"Error": {"Code": code, "Message": "by the fake"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
     return ClientError(answer, operation)
