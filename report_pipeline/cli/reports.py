@@ -44,10 +44,12 @@ def build(report: str, asked: Asked, reload: bool) -> None:
         # Dagster takes a second to import, which the options' mistakes need not wait for.
         from report_pipeline.dagster.run import build_partition
 
-        run_id = build_partition(settings, report, named.cadence, named.partition, reload=reload)["run_id"]
+        built = build_partition(settings, report, named.cadence, named.partition, reload=reload, tell=say)
+        run_id = built["run_id"]
         head = store.head(report, named.window)
     if head is None:
         raise TransientFailure(f"{report} was built by run {run_id}, but its head is gone: was it deleted meanwhile?")
+    say(f"{report}, {named.window.describe()}: {built['content']}; revision {head.revision} is {head.state}.")
     print_json(
         {
             "report": report,

@@ -2,7 +2,7 @@
 
 import click
 
-from report_pipeline.cli.output import print_json
+from report_pipeline.cli.output import print_json, say
 from report_pipeline.settings import load_settings
 
 
@@ -25,4 +25,4 @@ def build_windows(assets: tuple[str, ...]) -> None:
     for asset in assets:
         target, _, keys = asset.partition("=")
         report, _, cadence = target.partition("/")
-        print_json(build_range(settings, report, cadence, keys.split(",")))
+        print_json(build_range(settings, report, cadence, keys.split(","), tell=say))

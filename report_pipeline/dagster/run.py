@@ -1,8 +1,11 @@
 """A report's run in this process: what the command line's `build` does is what a run from the UI does."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import dagster as dg
 from dagster._core.execution.plan.objects import ErrorSource
@@ -35,7 +38,13 @@ _NOT_PRINTED = {"preview", "dagster/column_schema"}
 
 
 def build_partition(
-    settings: Settings, report: str, cadence: str, partition_key: str, *, reload: bool = False
+    settings: Settings,
+    report: str,
+    cadence: str,
+    partition_key: str,
+    *,
+    reload: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Build one window of a report as a Dagster run in this process, recorded on the instance of the home.
 
@@ -43,6 +52,8 @@ def build_partition(
         cadence: the name of one of the report's cadences, or "custom".
         partition_key: the window's key in that cadence.
         reload: read the whole events table anew first, even if the archive has followed its stream.
+        tell: told, a line each, what the run tells of itself: what a load will cost, how far it is, why a report is
+            provisional. Not what it fails of.
 
     Returns:
         `report`, `cadence`, `partition`, `run_id` and the counts that the UI shows.
@@ -51,11 +62,17 @@ def build_partition(
         CallerMistake: the report has no such cadence or partition, or its definition is broken.
         PipelineError: the run failed; the message is the run's own.
     """
-    return build_range(settings, report, cadence, [partition_key], reload=reload)[0]
+    return build_range(settings, report, cadence, [partition_key], reload=reload, tell=tell)[0]
 
 
 def build_range(
-    settings: Settings, report: str, cadence: str, partition_keys: Sequence[str], *, reload: bool = False
+    settings: Settings,
+    report: str,
+    cadence: str,
+    partition_keys: Sequence[str],
+    *,
+    reload: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Build windows of a report, one result for each; as `build_partition`.
 
@@ -70,7 +87,7 @@ def build_range(
         else:
             _check_ended(job, report, cadence, partition_keys)
         groups = group(partition_keys, order, settings.windows_per_run)
-        return [built for keys in groups for built in _run(job, instance, report, cadence, keys, reload)]
+        return [built for keys in groups for built in _run(job, instance, report, cadence, keys, reload, tell)]
 
 
 @contextmanager
@@ -85,12 +102,22 @@ def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 
 def _run(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, report: str, cadence: str, keys: Sequence[str], reload: bool
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    report: str,
+    cadence: str,
+    keys: Sequence[str],
+    reload: bool,
+    tell: Callable[[str], None] | None,
 ) -> list[dict[str, Any]]:
     asset = dg.AssetKey([report, cadence])
     single = len(keys) == 1
+    run_id = str(uuid4())
+    if tell is not None:
+        instance.add_event_listener(run_id, partial(_pass_on, tell))
     result = job.execute_in_process(
         instance=instance,
+        run_id=run_id,
         partition_key=keys[0] if single else None,
         tags={REPORT_TAG: report, **({} if single else range_tags(keys))},
         run_config={
@@ -112,6 +139,12 @@ def _run(
         for event in result.get_asset_materialization_events()
         if event.asset_key == asset and (materialization := event.step_materialization_data.materialization)
     ]
+
+
+def _pass_on(tell: Callable[[str], None], entry: dg.EventLogEntry) -> None:
+    """Pass on what our code logs in a run. Dagster's own events, failures among them, are not lines for people."""
+    if not entry.is_dagster_event and int(entry.level) >= logging.INFO:
+        tell(entry.user_message)
 
 
 def _order(definition: "ReportDefinition", cadence: str, partition_keys: Sequence[str]) -> list[str]:

@@ -125,13 +125,22 @@ def test_build_then_show_then_build_again(filled: Any, run: Run) -> None:
         "events_read": 3,
     }
     assert result["partition"] == "2019-06-21T15:00:00Z/2019-06-22T15:00:00Z"
+    lines = built.err.splitlines()
+    assert lines[0].startswith("Loading the events table (nothing is loaded yet): about 4 items, ")
+    assert lines[1].startswith("Read 4 items of the events table in ")
+    assert lines[-1] == (
+        "visitor_report, 2019-06-21 15:00 to 2019-06-22 15:00 (UTC): new content; revision 1 is final."
+    )
     shown = json.loads(run("show", "visitor_report", *DAY, "--format", "json").out)
     assert [(row["visitor"], row["n_interactions"], row["first_seen"], row["last_seen"]) for row in shown["rows"]] == [
         ("ann", 2, "2019-06-21T15:00:00Z", "2019-06-22T01:00:00.500000Z"),
         ("bob", 1, "2019-06-22T14:59:59Z", "2019-06-22T14:59:59Z"),
     ]
-    again = json.loads(run("build", "visitor_report", *DAY).out)
+    rebuilt = run("build", "visitor_report", *DAY)
+    again = json.loads(rebuilt.out)
     assert (again["revision"], again["changed"]) == (1, False)
+    assert [line.partition(":")[0] for line in rebuilt.err.splitlines()[:-1]] == ["Followed the stream"]
+    assert rebuilt.err.splitlines()[-1].endswith(": unchanged, nothing written; revision 1 is final.")
     assert json.loads(run("show", "visitor_report", *DAY, "--format", "json").out) == shown
 
 

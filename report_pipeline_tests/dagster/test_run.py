@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -10,6 +10,7 @@ import pytest
 
 from report_pipeline.dagster.run import build_partition, build_range
 from report_pipeline.errors import CallerMistake, PermanentFailure
+from report_pipeline.events.staging import OtherLoadUnderWay
 from report_pipeline.pipeline import Pipeline, Rooms
 from report_pipeline.windows import Window
 from report_pipeline_tests.support.dagster_lab import Lab, day
@@ -60,6 +61,57 @@ def test_a_partition_is_built_as_a_run_that_the_ui_shows(built: Lab) -> None:
         "revision": 1,
     }
     assert built.rows("visits", day(21)) == [{"visitor": "ada", "n": 1}]
+
+
+def test_a_run_tells_what_a_load_will_cost_before_it_begins_and_what_it_did(
+    built: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("report_pipeline.dagster.events._PROGRESS_SECONDS", 0.0)
+    told: list[str] = []
+    build_partition(built.settings, "visits", "daily", "2019-06-21", tell=told.append)
+    assert told[0].startswith("Loading the events table (nothing is loaded yet): about 2 items, ")
+    assert any(line.startswith("scan: 2 of about 2 items, ") for line in told)
+    (read,) = [line for line in told if line.startswith("Read 2 items of the events table in ")]
+    assert "2 events on 2 days" in read
+    assert told[-1].startswith("Followed the stream: ")
+
+
+def test_a_run_tells_that_a_final_report_is_reopened(built: Lab) -> None:
+    told: list[str] = []
+    build_partition(built.settings, "visits", "daily", "2019-06-21")
+    built.put(("2019-06-21T11:00:00Z", "cyd"))
+    build_partition(built.settings, "visits", "daily", "2019-06-21", tell=told.append)
+    followed, reopened = told
+    assert followed.startswith("Followed the stream: 1 records, 1 rows on 1 days")
+    assert reopened.startswith(
+        "visits, window 2019-06-21T00:00:00Z/2019-06-22T00:00:00Z: it was final, and is reopened"
+    )
+
+
+def test_a_run_that_has_to_make_do_tells_that_it_is_provisional(built: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*given: Any, **options: Any) -> Any:
+        raise OtherLoadUnderWay("Another process loads the table.")
+
+    build_partition(built.settings, "visits", "daily", "2019-06-21")
+    built.client.delete_table(TableName="clicks")
+    built.table.create()
+    monkeypatch.setattr(Rooms, "load", busy)
+    told: list[str] = []
+    today = built.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    window = Window(today, today + timedelta(days=1))
+    build_partition(built.settings, "visits", "custom", window.key, tell=told.append)
+    assert told[0].startswith("Loading the events table, because the stream has a gap since ")
+    assert told[1].startswith("Provisional, because the stream has a gap since ")
+    assert told[1].endswith("(the table's stream was created anew). Another process loads the table.")
+
+
+def test_what_a_run_fails_of_is_raised_and_not_told_as_well(built: Lab) -> None:
+    built.report("twice", "SELECT visitor, unnest([1, 2]) AS n FROM events")
+    build_partition(built.settings, "visits", "daily", "2019-06-21")
+    told: list[str] = []
+    with pytest.raises(PermanentFailure, match="two rows"):
+        build_partition(built.settings, "twice", "daily", "2019-06-21", tell=told.append)
+    assert [line.split(":")[0] for line in told] == ["Followed the stream"]
 
 
 def test_the_home_gets_a_dagster_yaml(built: Lab) -> None:
