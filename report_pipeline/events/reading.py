@@ -1,9 +1,11 @@
 """Reading the shards of a stream in bounded passes, several at once, with the iterators kept between passes.
 
 An iterator is of use for 15 minutes, so a step on a quiet table costs one read a shard. A read that gives nothing
-does not prove that there is nothing (the API's own words). Two such in a row do, and then what is known is that
-nothing more was there when the first of them began. On a shard that is never quiet the records themselves tell:
-when one of a second has been read, everything of earlier seconds has been.
+does not prove that there is nothing: "it might take multiple calls to get to a portion of the shard that contains
+stream records", says the API, and not how many. Taken for proof is a number of them in a row, larger the less is known
+of where the iterator stands and the longer ago that was; then nothing more was there when the first of them began.
+On a shard that is never quiet the records themselves tell: when one of a second has been read, everything of earlier
+seconds has been.
 """
 
 import threading
@@ -34,6 +36,13 @@ CLOCKS = timedelta(seconds=1)
 
 FRESH = timedelta(seconds=2)
 """A read that ends with a record this young has reached the end, for now."""
+
+EMPTY_AT_A_PLACE, EMPTY_AT_FIRST = 3, 6
+"""So many empty reads in a row show that a shard has no more: where the reads before have given records, or have shown
+that already, and where the iterator is new. One more for each `STRETCH` between the iterator's place and now."""
+
+STRETCH, HELD = timedelta(minutes=15), timedelta(hours=4)
+"""A shard holds the records of some four hours, so a stretch that is not known to be shorter counts as that long."""
 
 _MOST_EXPIRED = 5
 
@@ -84,13 +93,36 @@ class ShardRead:
         return self.trimmed or self.missing
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Place:
-    """An iterator and what stands right before it; when the last read there began, if that gave nothing."""
+    """An iterator and what is known of where it stands.
+
+    Attributes:
+        after: the sequence number of the record right before it.
+        iterator: None where it has still to be taken.
+        got_to: it has passed all that is from before this instant (UTC); None where that isn't known.
+        arrived: whether reads have given records, or shown that there are no more.
+        empty: when the reads since began, which gave nothing.
+    """
 
     after: str | None
     iterator: str | None = None
-    empty_since: datetime | None = None
+    got_to: datetime | None = None
+    arrived: bool = False
+    empty: tuple[datetime, ...] = ()
+
+    @classmethod
+    def new(cls, position: ShardPosition) -> "_Place":
+        """Where an iterator is to be taken."""
+        return cls(position.after, got_to=position.at if position.after is not None else None)
+
+    def shown(self) -> datetime | None:
+        """The last instant (UTC) for which the empty reads show that no more was there than had been read."""
+        if not self.empty:
+            return None
+        far = HELD if self.got_to is None else min(self.empty[-1] - self.got_to, HELD)
+        enough = (EMPTY_AT_A_PLACE if self.arrived else EMPTY_AT_FIRST) + max(0, far // STRETCH)
+        return self.empty[-enough] if len(self.empty) >= enough else None
 
 
 class ShardReader:
@@ -136,19 +168,16 @@ class ShardReader:
         # Taken out, so that what fails on the way is begun anew.
         place = self._places.pop(key, None)
         if place is None or place.after != position.after:
-            place = _Place(position.after)
+            place = _Place.new(position)
         records: list[Record] = []
         expired = 0
         while True:
             try:
-                iterator = place.iterator
-                if iterator is None:
-                    place = _Place(position.after)
-                    iterator = self._stream.iterator(arn, name, position.after)
+                iterator = place.iterator or self._stream.iterator(arn, name, position.after)
                 began = self._clock()
                 read = self._stream.read(iterator, max(1, min(RECORDS_A_READ, budget.records)))
             except ExpiredIterator:
-                place.iterator = None
+                place = _Place.new(position)
                 expired += 1
                 if expired > _MOST_EXPIRED:
                     return ShardRead(records, position, failure=_always_expired(self._stream.table_name, name))
@@ -158,11 +187,22 @@ class ShardReader:
             expired = 0
             records += read.records
             budget.spend(read.records)
-            position, at_end = _after(position, read.records, place.empty_since)
-            place = _Place(position.after, read.next, None if read.records else began)
+            if read.records:
+                position = _after(position, read.records)
+                place = _Place(position.after, read.next, position.at, arrived=True)
+            else:
+                place = replace(place, iterator=read.next, empty=(*place.empty, began))
+            at_end = place.shown()
+            if at_end is not None:
+                position = replace(position, read_to=_later(position.read_to, at_end))
+                # Of the reads in a row as many are kept as the next one needs.
+                empty = tuple(each for each in place.empty if each >= at_end)
+                place = replace(place, got_to=at_end, arrived=True, empty=empty)
             if read.next is None:
                 return ShardRead(records, replace(position, ended=began))
-            reached = at_end if until is None else position.read_to is not None and position.read_to >= until
+            reached = (
+                at_end is not None if until is None else position.read_to is not None and position.read_to >= until
+            )
             if reached or (until is None and _is_fresh(read.records, began)):
                 break
             if not budget.left(self._clock()):
@@ -179,19 +219,13 @@ def _always_expired(table: str, shard: str) -> TransientFailure:
     )
 
 
-def _after(
-    position: ShardPosition, records: Sequence[Record], empty_since: datetime | None
-) -> tuple[ShardPosition, bool]:
-    """The position after one read, and whether it showed that nothing more was there when the read before began."""
-    if records:
-        # The service may give a record again: what was consumed stays so.
-        last = max(records, key=lambda record: int(record.sequence))
-        after = last.sequence if position.after is None or int(last.sequence) > int(position.after) else position.after
-        at = max(last.created, position.at or last.created)
-        return replace(position, after=after, at=at, read_to=_later(position.read_to, at - CLOCKS)), False
-    if empty_since is None:
-        return position, False
-    return replace(position, read_to=_later(position.read_to, empty_since)), True
+def _after(position: ShardPosition, records: Sequence[Record]) -> ShardPosition:
+    """The position after these."""
+    # The service may give a record again: what was consumed stays so.
+    last = max(records, key=lambda record: int(record.sequence))
+    after = last.sequence if position.after is None or int(last.sequence) > int(position.after) else position.after
+    at = max(last.created, position.at or last.created)
+    return replace(position, after=after, at=at, read_to=_later(position.read_to, at - CLOCKS))
 
 
 def _later(one: datetime | None, other: datetime) -> datetime:

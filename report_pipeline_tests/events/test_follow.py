@@ -9,6 +9,7 @@ import pytest
 
 from report_pipeline import points
 from report_pipeline.errors import TransientFailure
+from report_pipeline.events.follow import Follower
 from report_pipeline.events.schema import Expired
 from report_pipeline.events.touched import Touched
 from report_pipeline.events.upkeep import upkeep
@@ -247,12 +248,42 @@ def test_catching_up_takes_the_steps_it_needs_and_tells_of_each(lab: FollowLab) 
     assert len(lab.ids(22)) == 100
 
 
-def test_an_empty_read_in_front_of_records_is_not_their_end(lab: FollowLab) -> None:
+def test_empty_reads_in_front_of_records_are_not_their_end(lab: FollowLab) -> None:
     lab.table.faults.empty = 1
     lab.put("a", june(22))
-    lab.later(seconds=5)
+    lab.later(seconds=30)
     lab.follower.catch_up(lab.now)
     assert lab.ids(22) == ["a"]
+    for number, minutes in enumerate((0, 10, 0.1, 100, 40)):
+        # By a follower that has been there, and by one that finds out where it is.
+        for follower in (lab.follower, lab.new_follower()):
+            lab.follower.step()
+            lab.later(minutes=minutes)
+            name = f"b{number}{follower is lab.follower}"
+            lab.put(name, june(23))
+            lab.later(seconds=30)
+            follower.catch_up(lab.now)
+            assert name in lab.ids(23)
+    assert lab.table.happened["empty"] > 40
+
+
+def test_an_end_that_is_known_costs_few_reads_and_one_that_is_not_costs_the_more_the_longer_it_may_be_away(
+    lab: FollowLab,
+) -> None:
+    def reads(follower: Follower) -> int:
+        lab.table.calls.clear()
+        follower.catch_up(lab.later(seconds=5))
+        return lab.table.calls["GetRecords"]
+
+    assert 20 <= reads(lab.new_follower()) <= 25, "the shard may be hours old"
+    lab.put("a", june(22))
+    lab.step()
+    assert reads(lab.follower) <= 3
+    assert reads(lab.new_follower()) <= 6
+    lab.later(hours=2)
+    assert 10 <= reads(lab.new_follower()) <= 15
+    reads(lab.follower)
+    assert reads(lab.follower) <= 3
 
 
 # --- others at the same time

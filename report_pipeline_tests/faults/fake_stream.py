@@ -16,6 +16,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from report_pipeline.events.reading import EMPTY_AT_A_PLACE, EMPTY_AT_FIRST, HELD, STRETCH
+
 KEPT = timedelta(hours=24)
 ITERATOR_LIFE = timedelta(minutes=15)
 HASHES = 2**32
@@ -246,18 +248,19 @@ class FakeTable:
         """As the service's."""
         self._call("GetShardIterator")
         shard = self._shard(StreamArn, ShardId)
-        spot = shard.trimmed
+        spot, got_to = shard.trimmed, None
         if ShardIteratorType == "AFTER_SEQUENCE_NUMBER":
             numbers = [record["dynamodb"]["SequenceNumber"] for record in shard.records]
             if SequenceNumber not in numbers:
                 raise refusal("TrimmedDataAccessException", "GetShardIterator")
+            got_to = _created(shard.records[numbers.index(SequenceNumber)])
             spot += numbers.index(SequenceNumber) + 1
-        return {"ShardIterator": self._iterator(StreamArn, ShardId, spot)}
+        return {"ShardIterator": self._iterator(StreamArn, ShardId, spot, got_to)}
 
     def get_records(self, ShardIterator: str, Limit: int = 1000) -> dict[str, Any]:  # noqa: N803
         """As the service's."""
         self._call("GetRecords")
-        arn, name, spot, issued, empty = json.loads(base64.b64decode(ShardIterator))
+        arn, name, spot, issued, got_to, arrived, empty = json.loads(base64.b64decode(ShardIterator))
         if self.now - datetime.fromisoformat(issued) >= ITERATOR_LIFE or self._happens("expired", self.faults.expired):
             raise refusal("ExpiredIteratorException", "GetRecords")
         shard = self._shard(arn, name)
@@ -265,17 +268,22 @@ class FakeTable:
             raise refusal("TrimmedDataAccessException", "GetRecords")
         begin = spot - shard.trimmed
         found = shard.records[begin : begin + Limit]
-        if found and not empty and self._happens("empty", self.faults.empty):
-            # Never twice in a row, which is what a reader relies on.
-            return {"Records": [], "NextShardIterator": self._iterator(arn, name, spot, empty=True)}
+        if found and empty < self._most_empty(got_to, arrived) and self._happens("empty", self.faults.empty):
+            return {"Records": [], "NextShardIterator": self._iterator(arn, name, spot, got_to, arrived, empty + 1)}
+        got_to = _created(found[-1]) if found else self.now.isoformat()
         if found and self._happens("repeated", self.faults.repeated):
             again = self.rng.choices(shard.records[: begin + len(found)], k=self.rng.randrange(1, 4))
             found = [*found, *again] if self.rng.random() < 0.5 else [*again, *found]
         answer: dict[str, Any] = {"Records": found[:1001]}
         end = min(spot + Limit, shard.trimmed + len(shard.records))
         if shard.last is None or end < shard.trimmed + len(shard.records):
-            answer["NextShardIterator"] = self._iterator(arn, name, end)
+            answer["NextShardIterator"] = self._iterator(arn, name, end, got_to, arrived=True)
         return answer
+
+    def _most_empty(self, got_to: str | None, arrived: bool) -> int:
+        """How many empty answers in a row there are in front of a record: fewer than a reader takes for the end."""
+        far = HELD if got_to is None else min(self.now - datetime.fromisoformat(got_to), HELD)
+        return (EMPTY_AT_A_PLACE if arrived else EMPTY_AT_FIRST) - 1 + far // STRETCH
 
     def _call(self, operation: str) -> None:
         self.calls[operation] += 1
@@ -303,8 +311,16 @@ class FakeTable:
             raise refusal("ResourceNotFoundException", "GetRecords")
         return shards[name]
 
-    def _iterator(self, arn: str, name: str, spot: int, *, empty: bool = False) -> str:
-        return base64.b64encode(json.dumps([arn, name, spot, self.now.isoformat(), empty]).encode()).decode()
+    def _iterator(
+        self, arn: str, name: str, spot: int, got_to: str | None, arrived: bool = False, empty: int = 0
+    ) -> str:
+        content = [arn, name, spot, self.now.isoformat(), got_to, arrived, empty]
+        return base64.b64encode(json.dumps(content).encode()).decode()
+
+
+def _created(record: dict[str, Any]) -> str:
+    created: datetime = record["dynamodb"]["ApproximateCreationDateTime"]
+    return created.isoformat()
 
 
 def _described(shard: Shard) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from itertools import count
 from typing import Any
 from unittest.mock import patch
 
 from report_pipeline import points
-from report_pipeline.events import changes, shards
+from report_pipeline.events import changes, reading, shards
 from report_pipeline.events.epoch import OpenEpoch
 from report_pipeline.events.position import Position
 from report_pipeline.events.stream import Record, Shard
@@ -85,6 +85,17 @@ def children_first() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def two_empty_reads() -> Iterator[None]:
+    """Two empty reads in a row are taken for the end of a shard, wherever its iterator stands."""
+
+    def shown(place: reading._Place) -> datetime | None:
+        return place.empty[-2] if len(place.empty) >= 2 else None
+
+    with patch.object(reading._Place, "shown", shown):
+        yield
+
+
 @dataclass(frozen=True)
 class Variant:
     """A broken protocol, and the runs in which that shows."""
@@ -99,4 +110,5 @@ VARIANTS = {
     "arrival order for stream order": Variant(arrival_order, Focus(frozenset({"repeated"}))),
     "no tombstone in the old day": Variant(no_tombstone, Focus(frozenset({"split"}))),
     "children before parents": Variant(children_first, Focus(frozenset({"split", "roll", "merge"}), "NEW_IMAGE")),
+    "two empty reads as the end": Variant(two_empty_reads, Focus(frozenset({"empty"}))),
 }
