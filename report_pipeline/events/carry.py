@@ -3,6 +3,8 @@
 An expired event is one that is live in the epoch before, whose time to live has passed, and of whose
 `request_id` the table has nothing any more, on whatever day. That is found by an exact anti-join in DuckDB, which
 spills to a temporary folder what does not fit into its memory.
+
+The ledger of events that came too late is taken over as well.
 """
 
 import shutil
@@ -141,6 +143,34 @@ def expired(
         yield from work.batches("SELECT * FROM candidates ANTI JOIN seen USING (request_id)", schema)
 
 
+def too_late(opened: "OpenEpoch", kept: "Callable[[], Iterator[pa.RecordBatch]]") -> "Iterator[pa.RecordBatch]":
+    """The ledger of an epoch: its events that came too late, but for those of which there is a row now.
+
+    Args:
+        opened: the epoch before.
+        kept: gives batches with the `request_id` of all that is kept of what was read of the table.
+
+    Raises:
+        PermanentFailure: a file of the archive cannot be read, or there is no room for temporary files.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    schema = archive_schema(opened.epoch.schema)
+    parts = [part for part in parts_by_day(opened).get(None, ()) if part.rejected]
+    if not parts:
+        return
+    rows = merge.newest(read_parts(opened.epoch.storage, parts, schema.remove(schema.get_field_index(DAY))))
+    rows = merge.rejected(rows)
+    rows = rows.filter(pc.starts_with(rows[REASON], TOO_LATE))
+    if not rows.num_rows:
+        return
+    with workspace() as work:
+        work.source("kept", pa.schema([schema.field(KEY)]), kept())
+        work.source("ledger", schema, iter(_as_scanned(rows, schema, None).to_batches()))
+        yield from work.batches("SELECT * FROM ledger ANTI JOIN kept USING (request_id)", schema)
+
+
 def live_rows(opened: "OpenEpoch", floor: date | None = None) -> "Iterator[pa.Table]":
     """The live rows of an epoch's version from the day `floor` on, quarantined ones too, as rows of a scan, unordered.
 
@@ -160,7 +190,11 @@ def live_rows(opened: "OpenEpoch", floor: date | None = None) -> "Iterator[pa.Ta
             late = pc.fill_null(pc.starts_with(rows[REASON], TOO_LATE), False)
             live = rows.filter(pc.invert(pc.or_(rows[DELETED], late)))
             if live.num_rows:
-                yield with_constants(live, schema, {DAY: day, VERSION: version(1, SCANNED), APPENDED: False})
+                yield _as_scanned(live, schema, day)
+
+
+def _as_scanned(rows: "pa.Table", schema: "pa.Schema", day: date | None) -> "pa.Table":
+    return with_constants(rows, schema, {DAY: day, VERSION: version(1, SCANNED), APPENDED: False})
 
 
 def _winners(opened: "OpenEpoch", parts: Sequence[Part], schema: "pa.Schema") -> "Iterator[pa.Table]":

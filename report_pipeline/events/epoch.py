@@ -76,7 +76,7 @@ class Epoch:
             self.path,
             archive_schema(self.schema),
             partition_by=DAY,
-            description="Events, tombstones and quarantine",
+            description=self.schema.model_dump_json(),
             configuration=CONFIGURATION,
         )
         if delta.number_of(handle, WRITER) == 0:
@@ -100,6 +100,18 @@ class Epoch:
                 f"The archive's table {self.path} is missing. Remove the archive, and the events table is loaded again."
             )
         return OpenEpoch.of(self, handle)
+
+    def as_made(self) -> "Epoch":
+        """The same epoch with the schema of events that it was made for, which its table tells.
+
+        Raises:
+            PermanentFailure: there is no table, or it cannot be read.
+            TransientFailure: S3 does not answer.
+        """
+        from report_pipeline.events.schema import EventSchema
+
+        described = self.open().handle.metadata().description
+        return Epoch(self.storage, self.id, EventSchema.model_validate_json(described))
 
     def notes_since(self, version: int) -> list[Note] | None:
         """What followers committed after `version`, oldest first; None where the log no longer reaches back that far.

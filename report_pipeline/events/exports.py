@@ -175,11 +175,11 @@ class _Import:
         self._follower = follower
         self._rows = rows
         self._clock = clock
-        self._staged = StagedEpoch(archive, claimed, follower=follower, clock=clock, on_progress=on_progress)
+        self._staged = StagedEpoch(archive, claimed, rows=rows, follower=follower, clock=clock, on_progress=on_progress)
         self._journal = self._staged.journal
         before = archive.current()
         self._before = before.open() if before is not None else None
-        self._intake = Intake(self._journal, rows.arrow, keep_ids=before is not None)
+        self._intake = Intake(self._journal, rows.arrow, keep_ids=archive.index.entries().current is not None)
         self._lines = LineDecoder(rows)
         self._ticker = Ticker("scan", on_progress, total=sum(export.items for export in chosen.exports))
 
@@ -192,8 +192,7 @@ class _Import:
             else:
                 self._take(self._base())
             self._intake.commit(read_at=self._clock())
-            if self._plan.full is not None:
-                self._staged.carry(self._plan.end)
+            self._staged.carry(self._plan.end if self._plan.full is not None else None)
             self._staged.sort()
             self._staged.follow(self._clock())
             return self._staged.switch()

@@ -92,9 +92,9 @@ def load(
         if isinstance(found, Finished):
             return _others(archive, found)
         points.reached("load.claimed")
-        one = _Load(archive, table, found, follower, clock, on_progress)
+        one = _Load(archive, table, found, follower, rows, clock, on_progress)
         try:
-            return one.run(wire, rows, segments, consistent, max_read_units)
+            return one.run(wire, segments, consistent, max_read_units)
         except BeginAgain as again:
             why = str(again)
             logger.warning("The load of table %s begins anew: %s", table.name, why)
@@ -114,6 +114,7 @@ class _Load:
         table: "EventsTable",
         claimed: Claimed,
         follower: "Follower",
+        rows: "RowMaker",
         clock: Callable[[], datetime],
         on_progress: Callable[[LoadProgress], None] | None,
     ) -> None:
@@ -122,18 +123,17 @@ class _Load:
         self._follower = follower
         self._clock = clock
         self._on_progress = on_progress
-        self._staged = StagedEpoch(archive, claimed, follower=follower, clock=clock, on_progress=on_progress)
+        self._rows = rows
+        self._staged = StagedEpoch(archive, claimed, rows=rows, follower=follower, clock=clock, on_progress=on_progress)
         self._journal = self._staged.journal
 
-    def run(
-        self, wire: "Wire", rows: "RowMaker", segments: int, consistent: bool, max_read_units: float | None
-    ) -> LoadResult:
+    def run(self, wire: "Wire", segments: int, consistent: bool, max_read_units: float | None) -> LoadResult:
         try:
             with self._staged.at_work():
                 follows_along = self._take_position(consistent)
                 if self._journal.state.read_at is None:
-                    self._scan(wire, rows, segments, consistent, max_read_units, follows_along)
-                self._staged.carry(self._expired_by())
+                    self._scan(wire, segments, consistent, max_read_units, follows_along)
+                self._staged.carry(self._journal.state.read_at)
                 self._staged.sort()
                 self._staged.follow(self._clock())
                 self._check_gap()
@@ -170,7 +170,6 @@ class _Load:
     def _scan(
         self,
         wire: "Wire",
-        rows: "RowMaker",
         segments: int,
         consistent: bool,
         max_read_units: float | None,
@@ -182,14 +181,14 @@ class _Load:
 
         note = self._journal.state.scan
         state = ScanState(segments) if note is None else ScanState.from_note(note)
-        intake = Intake(self._journal, rows.arrow, keep_ids=self._archive.current() is not None)
+        intake = Intake(self._journal, self._rows.arrow, keep_ids=self._archive.index.entries().current is not None)
         total = estimate(self._table.client, self._table.name, consistent=consistent, price_per_million=0).items
         ticker = Ticker("scan", self._on_progress, total=total or None, done=self._journal.state.items)
         followed_at = self._clock()
         scan = Scan(
             wire,
             self._table.name,
-            PageDecoder(rows),
+            PageDecoder(self._rows),
             segments=state.total,
             consistent=consistent,
             max_read_units=max_read_units,
@@ -208,12 +207,6 @@ class _Load:
         finally:
             scan.stop()
         intake.commit(scan=state.to_note(), read_at=self._clock())
-
-    def _expired_by(self) -> datetime:
-        """By when an event has to have expired to be taken over. Without a stream nobody tells of later ones."""
-        state = self._journal.state
-        followed = self._staged.epoch.open().position.stream is not None
-        return state.began_at if followed or state.read_at is None else state.read_at
 
     def _check_gap(self) -> None:
         gap = self._staged.epoch.open().position.gap

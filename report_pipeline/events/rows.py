@@ -192,6 +192,13 @@ def with_constants(rows: "pa.Table", schema: "pa.Schema", same: Mapping[str, Any
     return pa.table(columns, schema=schema)
 
 
+def late_ones(rows: "pa.Table") -> int:
+    """How many of these rows are in the ledger of events that came too late."""
+    import pyarrow.compute as pc
+
+    return pc.sum(pc.starts_with(rows[REASON], TOO_LATE)).as_py() or 0
+
+
 def item_json(item: Mapping[str, Any]) -> str:
     """An item as DynamoDB JSON in ASCII, binaries in base64, whatever is in it."""
     return json.dumps(item, default=_plain)

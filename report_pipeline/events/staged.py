@@ -6,10 +6,12 @@ Each step's end is committed before the next begins, so whoever resumes a load g
 the scan, the part of the sorting, the record of the stream after the last one that was committed.
 """
 
+import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from report_pipeline import points
@@ -20,20 +22,25 @@ from report_pipeline.events.index import Changed, Current
 from report_pipeline.events.intake import RUN_BYTES
 from report_pipeline.events.parts import parts_by_day
 from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
+from report_pipeline.events.rows import late_ones
 from report_pipeline.events.schema import DELETED, Expired
 from report_pipeline.events.snapshot import Snapshot
 from report_pipeline.events.sort import Bound, Runs, in_order
 from report_pipeline.events.staging import Heart, Journal, LoadState, RunTable, taken_over
+from report_pipeline.events.translate import translated
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from report_pipeline.events.archive import Archive
-    from report_pipeline.events.epoch import Epoch
+    from report_pipeline.events.epoch import Epoch, OpenEpoch
     from report_pipeline.events.follow import Followed, Follower
+    from report_pipeline.events.rows import RowMaker
 
 SCAN, CARRIED = "scan", "carried"
-"""The folders of an epoch with the runs of what was read, and of what is taken over from the epoch before."""
+"""How the folders of an epoch begin with the runs of what was read, and of what is taken over from the epoch before."""
+
+logger = logging.getLogger(__name__)
 
 
 class StagedEpoch:
@@ -44,18 +51,19 @@ class StagedEpoch:
         archive: "Archive",
         claimed: Claimed,
         *,
+        rows: "RowMaker",
         follower: "Follower",
         clock: Callable[[], datetime],
         on_progress: Callable[[LoadProgress], None] | None,
     ) -> None:
-        """`claimed` is this process's; `follower` is nobody else's; `clock` gives the present instant (aware)."""
-        from report_pipeline.events.rows import archive_schema
-
+        """`rows` makes the archive's rows; `follower` is nobody else's; `clock` gives the present instant (aware)."""
         self._archive = archive
         self._staging = claimed.staging
         self._runs = claimed.runs
-        self._rows = archive_schema(archive.schema)
+        self._maker = rows
+        self._rows = rows.arrow
         self.journal = Journal(claimed.runs, claimed.state, clock)
+        self._heart = Heart(self.journal.beat)
         self._follower = follower
         self._clock = clock
         self._on_progress = on_progress
@@ -64,44 +72,56 @@ class StagedEpoch:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Show that this process lives while the block runs, which fails as `owned` says where it lost the load."""
-        with owned(self._archive, self._staging), Heart(self.journal.beat):
+        with owned(self._archive, self._staging), self._heart:
             yield
 
-    def carry(self, by: datetime) -> None:
-        """Take over from the epoch before what had expired by then (UTC), unless an earlier process has done so.
+    def carry(self, by: datetime | None) -> None:
+        """Take over from the epoch before the ledger of late events, unless an earlier process has done so.
 
-        The table must have been read as it was then, or later.
+        With `by` also what had expired by then (UTC); the table must have been read as it was then, or later.
         """
         if self.journal.state.carried is not None:
             return
         state = self.journal.state
-        rows = size = 0
-        for run in self._in_runs(self._expired(by)):
-            if not rows:
-                table = self._carried()
+        # A folder of its own: who has had the load before may still be at work on its.
+        name = f"{CARRIED}-{self._staging.claim}"
+        table: RunTable | None = None
+        rows = size = events = 0
+        for run in self._in_runs(self._carried(by)):
+            if table is None:
+                table = self._run_table(name)
                 table.create()
-                table.add(None, state, anew=True)
             table.add(run, state)
             rows, size = rows + run.num_rows, size + run.nbytes
+            events += run.num_rows - late_ones(run)
         points.reached("load.before_carried")
-        self.journal.commit(carried=rows, run_rows=state.run_rows + rows, run_bytes=state.run_bytes + size)
+        self.journal.commit(
+            carried=events,
+            carried_in=name if rows else None,
+            run_rows=state.run_rows + rows,
+            run_bytes=state.run_bytes + size,
+        )
         points.reached("load.carried")
 
-    def _expired(self, by: datetime) -> "Iterator[pa.RecordBatch]":
-        from report_pipeline.events.carry import expired, may_have_expired
+    def _carried(self, by: datetime | None) -> "Iterator[pa.RecordBatch]":
+        from report_pipeline.events.carry import expired, may_have_expired, too_late
 
-        before = self._archive.current()
-        if before is None or self._archive.schema.expired is Expired.REMOVE:
+        current = self._archive.index.entries().current
+        if current is None:
+            return
+        before = self._archive.epoch(current.epoch).as_made()
+        same = current.digest == self._archive.digest
+        opened = before.open()
+        fitting = partial(translated, made_for=before.schema, maker=self._maker)
+        yield from map(fitting, too_late(opened, self._runs.kept_ids))
+        if by is None or self._archive.schema.expired is Expired.REMOVE or not may_have_expired(opened, by):
             return
         stream = self.epoch.open().position.stream
-        opened = before.open()
-        if not may_have_expired(opened, by):
-            return
-        if stream is not None and opened.position.stream == stream and opened.position.gap is None:
+        if same and stream is not None and opened.position.stream == stream and opened.position.gap is None:
             # An event that somebody removed before the table was read is not to be taken for an expired one.
             self._follower.catch_up(by, epoch=before)
             opened = before.open()
-        yield from expired(opened, self._runs.ids, by, self.journal.state.floor)
+        yield from map(fitting, expired(opened, self._runs.ids, by, self.journal.state.floor))
 
     def _in_runs(self, batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.Table]":
         import pyarrow as pa
@@ -117,21 +137,22 @@ class StagedEpoch:
         if held:
             yield in_order(pa.Table.from_batches(held))
 
-    def _carried(self) -> RunTable:
+    def _run_table(self, name: str) -> RunTable:
         storage = self._archive.storage
-        return RunTable(storage, storage.join("epochs", self.epoch.id, CARRIED), self._rows)
+        return RunTable(storage, storage.join("epochs", self.epoch.id, name), self._rows)
 
     def sort(self) -> None:
         """Write the rows into their days, in order, from where an earlier process has got to."""
         import pyarrow.compute as pc
 
-        progress = self.epoch.open().progress
+        opened = self._fenced()
+        progress = opened.progress
         if progress.get("sorted"):
             return
         state = self.journal.state
         files = self._runs.files()
-        if state.carried:
-            carried = self._carried()
+        if state.carried_in is not None:
+            carried = self._run_table(state.carried_in)
             carried.state()
             files += carried.files()
         runs = Runs(files, self._archive.storage.open, self._rows)
@@ -141,26 +162,49 @@ class StagedEpoch:
         for part in runs.parts(state.run_bytes / max(state.run_rows, 1), since):
             rows = runs.read(part)
             done += rows.num_rows
-            self._append(
+            opened = self._append(
+                opened,
                 rows.filter(pc.invert(rows[DELETED])),
-                self._ended() if part.high is None else {"sorted_to": part.high.to_note(), "rows": done},
+                self._ended() if part.high is None else self._noted(sorted_to=part.high.to_note(), rows=done),
             )
             self.journal.moved()
             ticker.tell(done, state.read_units)
-        if not self.epoch.open().progress.get("sorted"):
-            self._append(self._rows.empty_table(), self._ended())
+        if not opened.progress.get("sorted"):
+            self._append(opened, self._rows.empty_table(), self._ended())
+
+    def _fenced(self) -> "OpenEpoch":
+        """The epoch, with a commit of this claim, from which on each part is added to what the one before made.
+
+        So whoever had the load before, and cuts parts from what was the newest version then, is refused.
+        """
+        while True:
+            if self._archive.staging() != self._staging:
+                raise taken_over(self._archive.uri)
+            opened = self.epoch.open()
+            if opened.progress.get("sorted") or opened.progress.get("claim") == self._staging.claim:
+                return opened
+            with suppress(delta.Overtaken):  # by that process, once
+                return opened.append_merged(self._rows.empty_table(), {**opened.progress, **self._noted()})
+
+    def _noted(self, **progress: object) -> dict[str, object]:
+        return {"claim": self._staging.claim, **progress}
 
     def _ended(self) -> dict[str, object]:
         """What stays noted with the epoch when everything is in its days."""
-        return {"sorted": True, "state": replace(self.journal.state, scan=None).to_note()}
+        return self._noted(sorted=True, state=replace(self.journal.state, scan=None).to_note())
 
-    def _append(self, rows: "pa.Table", progress: dict[str, object]) -> None:
+    def _append(self, opened: "OpenEpoch", rows: "pa.Table", progress: dict[str, object]) -> "OpenEpoch":
         points.reached("load.before_part")
+        self._heart.check()
         try:
-            self.epoch.open().append_merged(rows, progress)
+            opened = opened.append_merged(rows, progress)
         except delta.Overtaken as error:
-            raise taken_over(self._archive.uri) from error
+            opened = self.epoch.open()
+            if opened.progress != progress:
+                raise taken_over(self._archive.uri) from error
+            # It was this very commit, whose answer got lost.
         points.reached("load.sorted_part")
+        return opened
 
     def follow(self, until: datetime) -> None:
         """Follow the stream, if there is one, until every event written before `until` (UTC) is in.
@@ -199,7 +243,10 @@ class StagedEpoch:
         self._switch(now.watermark, changed)
         points.reached("load.after_switch")
         state = self.journal.end()
-        remove_runs(self._archive, self.epoch.id)
+        try:
+            remove_runs(self._archive, self.epoch.id)
+        except OSError as error:
+            logger.warning("The load's temporary files could not be removed; upkeep will try again: %s", error)
         return result_of(self._archive.snapshot(), self.epoch.id, state, days)
 
     def _changed_days(self, now: Snapshot, before: Current | None) -> list[date]:
@@ -254,6 +301,11 @@ def result_of(snapshot: Snapshot, epoch: str, state: LoadState, changed_days: li
 
 
 def remove_runs(archive: "Archive", epoch: str) -> None:
-    """Delete the runs of a load that is done."""
-    for name in (SCAN, CARRIED):
-        archive.storage.delete_folder("epochs", epoch, name)
+    """Delete the runs of a load that is done.
+
+    Raises:
+        OSError: something cannot be deleted.
+    """
+    for name in archive.storage.folders("epochs", epoch):
+        if name == SCAN or name.startswith(CARRIED):
+            archive.storage.delete_folder("epochs", epoch, name)

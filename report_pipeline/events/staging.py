@@ -6,6 +6,7 @@ processes that believe they own a load the second is refused. A process that liv
 seconds, if only to say so; the state's `at` is by the clock of whoever loads.
 """
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from report_pipeline.errors import PipelineError, TransientFailure
 from report_pipeline.events import delta
 from report_pipeline.events.items import KEY
+from report_pipeline.events.schema import DELETED
 from report_pipeline.events.sort import Runs, group_rows
 from report_pipeline.instants import format_instant, parse_instant
 
@@ -34,6 +36,8 @@ BEAT_SECONDS = 10.0
 """A live load commits at least so often."""
 
 _CONFIGURATION = {"delta.checkpointInterval": "100", "delta.dataSkippingNumIndexedCols": "0"}
+
+logger = logging.getLogger(__name__)
 
 
 class OtherLoadUnderWay(TransientFailure):
@@ -60,6 +64,7 @@ class LoadState:
         scan: how far the scan is, as JSON values; None before it begins.
         read_at: when everything was read (UTC); None until then.
         carried: how many expired events were taken over from the epoch before; None until that is done.
+        carried_in: the folder of the epoch with the runs of these; None where there are none.
         items: items read.
         rejected: of these, in quarantine with a usable time.
         undated: of these, in quarantine without one.
@@ -80,6 +85,7 @@ class LoadState:
     scan: Mapping[str, Any] | None = None
     read_at: datetime | None = None
     carried: int | None = None
+    carried_in: str | None = None
     items: int = 0
     rejected: int = 0
     undated: int = 0
@@ -147,8 +153,8 @@ class RunTable:
             configuration=_CONFIGURATION,
         )
 
-    def add(self, rows: "pa.Table | None", state: LoadState, *, anew: bool = False) -> None:
-        """Commit a run, whose rows are in order, and the state; `anew` replaces all runs by it.
+    def add(self, rows: "pa.Table | None", state: LoadState) -> None:
+        """Commit a run, whose rows are in order, and the state.
 
         Raises:
             OtherLoadUnderWay: another process has committed since the table was opened.
@@ -162,12 +168,11 @@ class RunTable:
         # Row groups are of the size that sorting wants; runs are read once or twice: what is quick to write is best.
         form = delta.Form("LZ4_RAW", group_rows=size, rows_at_once=size)
         try:
-            if anew:
-                delta.replace_rows(self._handle, rows, where=None, writer=WRITER, note=state.to_note(), form=form)
-            else:
-                delta.append(self._handle, rows, writer=WRITER, note=state.to_note(), form=form)
+            delta.append(self._handle, rows, writer=WRITER, note=state.to_note(), form=form)
         except delta.Overtaken as error:
-            raise taken_over(self._storage.uri) from error
+            # It may have been this very commit, whose answer got lost.
+            if self.state() != state:
+                raise taken_over(self._storage.uri) from error
 
     def files(self) -> list[str]:
         """The runs' files."""
@@ -176,23 +181,34 @@ class RunTable:
 
     def ids(self) -> "Iterator[pa.RecordBatch]":
         """The `request_id` of every row, a batch at a time, in no order."""
+        yield from self._batches(KEY)
+
+    def kept_ids(self) -> "Iterator[pa.RecordBatch]":
+        """The `request_id` of every row that is no mere sign that it was read, a batch at a time, in no order."""
+        import pyarrow.compute as pc
+
+        for batch in self._batches(KEY, DELETED):
+            yield batch.filter(pc.invert(batch.column(1))).select([KEY])
+
+    def _batches(self, *names: str) -> "Iterator[pa.RecordBatch]":
         import pyarrow as pa
 
         runs = Runs(self.files(), self._storage.open, self._schema)
-        return runs.batches(pa.schema([self._schema.field(KEY)]))
+        yield from runs.batches(pa.schema([self._schema.field(name) for name in names]))
 
 
 class Heart:
     """Calls `beat` every few seconds in a thread of its own, while the block runs.
 
-    What `beat` raises ends the beating, and is raised at the end of the block, unless that failed by itself.
+    A beat that fails is tried again at the next: whoever loads meets what does not pass by itself. Only that another
+    process has the load now ends the beating, and is what `check` raises.
     """
 
     def __init__(self, beat: Callable[[], None], seconds: float = BEAT_SECONDS) -> None:
         self._beat = beat
         self._seconds = seconds
         self._ended = threading.Event()
-        self._failure: PipelineError | None = None
+        self._lost: OtherLoadUnderWay | None = None
         self._thread = threading.Thread(target=self._run, name="load-heartbeat", daemon=True)
 
     def __enter__(self) -> "Heart":
@@ -202,21 +218,21 @@ class Heart:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._ended.set()
         self._thread.join()
-        if error is None:
-            self.check()
 
     def check(self) -> None:
-        """Raise what the last beat raised, if it did."""
-        if self._failure is not None:
-            raise self._failure
+        """Raise OtherLoadUnderWay if a beat has found that another process has the load."""
+        if self._lost is not None:
+            raise self._lost
 
     def _run(self) -> None:
         while not self._ended.wait(self._seconds):
             try:
                 self._beat()
-            except PipelineError as failure:
-                self._failure = failure
+            except OtherLoadUnderWay as lost:
+                self._lost = lost
                 return
+            except PipelineError as failure:
+                logger.warning("That the load lives could not be noted; this is tried again: %s", failure)
 
 
 class Journal:
