@@ -64,6 +64,7 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
     def report(
         context: dg.AssetExecutionContext, config: BuildConfig, pipeline: dg.ResourceParam[Pipeline]
     ) -> Iterator[Any]:
+        from report_pipeline.events.current import snapshot_of
         from report_pipeline.reports.build import Builder
 
         with step_failures(context.retry_number):
@@ -82,8 +83,8 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
                     tell=context.log.info,
                     on_progress=now_and_then(context.log.info),
                 )
+                snapshot, brought = snapshot_of(rooms.archive, brought, rooms.following)
                 records.brought(context, brought)
-                snapshot = rooms.archive.snapshot()
                 with Builder(definition, snapshot) as builder:
                     builds = Builds(
                         report=definition.name,

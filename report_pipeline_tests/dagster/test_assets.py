@@ -9,6 +9,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from report_pipeline import points
 from report_pipeline.errors import PermanentFailure, TransientFailure
+from report_pipeline.events import current
 from report_pipeline.windows import Window
 from report_pipeline_tests.support.dagster_lab import Lab, LabPipeline, checks, day, failure, materialized, retries
 
@@ -416,6 +417,35 @@ def test_a_broken_definition_fails_with_its_reason(lab: Lab) -> None:
         dg.materialize([broken], instance=lab.instance)
     assert (caught.value.description or "").endswith("report.sql:1: is empty: a report is one SELECT")
     assert not caught.value.allow_retries
+
+
+def test_a_load_that_switches_after_the_run_has_caught_up_hides_no_event_from_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.put(("2019-06-21T10:00:00Z", "ada"))
+    assert lab.run("visits", "daily", "2019-06-20").success
+    bring = current.bring_up_to_date
+
+    def bring_during_a_load(*given: Any, **options: Any) -> Any:
+        found: list[Any] = []
+
+        def before_the_switch(point: str) -> None:
+            if point == "load.before_switch":
+                lab.later(seconds=10)
+                lab.put(("2019-06-21T11:00:00Z", "bob"))
+                lab.later(seconds=10)
+                found.append(bring(*given, **options))
+
+        with points.listening(before_the_switch), lab.pipeline.open() as rooms:
+            rooms.load()
+        return found[0]
+
+    monkeypatch.setattr(current, "bring_up_to_date", bring_during_a_load)
+    result = lab.run("visits", "daily", "2019-06-21")
+    assert result.success, failure(result)
+    assert [row["visitor"] for row in lab.rows("visits", day(21))] == ["ada", "bob"]
+    assert lab.head("visits", day(21)).watermark >= lab.now
+    assert materialized(result, "events")["2019-06-21"]["rows appended"] == 1
 
 
 def test_an_unforeseen_error_is_not_tried_again_and_not_hidden(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from report_pipeline.errors import TransientFailure
 from report_pipeline.events.cost import Cost
-from report_pipeline.events.current import MOST_LOADS, Brought, bring_up_to_date
+from report_pipeline.events.current import MOST_LOADS, MOST_SWITCHES, Brought, bring_up_to_date, snapshot_of
 from report_pipeline.events.follow import Followed
 from report_pipeline.events.load import LoadResult, OtherLoadUnderWay
 from report_pipeline.events.position import Gap
@@ -133,7 +133,7 @@ def test_with_a_stream_days_that_were_filled_are_followed_too(table: Table, lab:
 
 def test_windows_that_were_settled_before_a_gap_are_read_as_they_are(table: Table, lab: Lab) -> None:
     gap(table, lab.june(21))
-    assert table.bring(lab.window(19), lab.window(20)) == Brought(None, table.catch_up(lab.now))
+    assert table.bring(lab.window(19), lab.window(20)) == Brought(None, table.catch_up(lab.now), until=lab.now)
     assert table.loads == 0
 
 
@@ -243,3 +243,58 @@ def test_an_archive_that_is_removed_meanwhile_is_said_to_be(table: Table, lab: L
     table.load = gone  # type: ignore[method-assign]
     with pytest.raises(TransientFailure, match="was removed, or loaded for another schema"):
         table.bring(lab.window(21))
+
+
+def switched(lab: Lab, **ago: float) -> None:
+    """A load that followed the stream up to so long ago has readers use its epoch now."""
+    lab.now -= timedelta(**ago)
+    lab.load()
+    lab.later(**ago)
+
+
+def test_what_a_load_has_switched_to_since_is_caught_up_with_before_it_is_read(table: Table, lab: Lab) -> None:
+    brought = table.bring(lab.window(21))
+    switched(lab, minutes=1)
+    lab.later(seconds=5)
+    table.done.clear()
+    snapshot, in_all = snapshot_of(lab.archive, brought, table.following)
+    assert table.done == ["followed to 22 12:00"]
+    assert snapshot.watermark == brought.until
+    assert in_all.followed is not None
+    assert in_all.followed.epoch == snapshot.epoch
+
+
+def test_what_was_caught_up_with_is_read_as_it_is(table: Table, lab: Lab) -> None:
+    brought = table.bring(lab.window(21))
+    table.done.clear()
+    assert snapshot_of(lab.archive, brought, table.following)[1] == brought
+    assert table.done == []
+
+
+def test_an_archive_with_a_gap_and_one_of_a_table_without_a_stream_are_read_as_they_are(table: Table, lab: Lab) -> None:
+    gap(table, lab.june(21))
+    brought = table.bring(lab.window(19))
+    assert snapshot_of(lab.archive, brought, table.following)[0].gap == table.gap
+    no_stream(table)
+    brought = table.bring(lab.window(19))
+    switched(lab, minutes=1)
+    table.done.clear()
+    assert snapshot_of(lab.archive, brought, table.following)[1].followed is None
+    assert table.done == []
+
+
+def test_loads_that_switch_again_and_again_are_not_raced_for_ever(table: Table, lab: Lab) -> None:
+    brought = table.bring(lab.window(21))
+    catch_up = table.catch_up
+
+    def too_late(until: datetime) -> Followed:
+        followed = catch_up(until)
+        switched(lab, minutes=1)
+        return followed
+
+    table.catch_up = too_late  # type: ignore[method-assign]
+    switched(lab, minutes=1)
+    table.done.clear()
+    with pytest.raises(TransientFailure, match="again and again"):
+        snapshot_of(lab.archive, brought, table.following)
+    assert table.done == ["followed to 22 12:00"] * MOST_SWITCHES
