@@ -10,7 +10,8 @@ from pydantic import Field
 
 from report_pipeline.dagster import records
 from report_pipeline.dagster.checks import CONTINUITY, QUARANTINE
-from report_pipeline.dagster.failures import step_failures
+from report_pipeline.dagster.failures import failures, step_failures
+from report_pipeline.dagster.in_flight import unfinished_runs
 from report_pipeline.dagster.partitions import EVENTS_KEY, events_partitions
 from report_pipeline.events.current import Brought
 from report_pipeline.pipeline import Pipeline
@@ -176,14 +177,18 @@ def upkeep_schedule() -> dg.ScheduleDefinition:
 
         if why := not_running(pipeline):
             return dg.SkipReason(why)
-        with pipeline.open() as rooms:
+        with failures(), pipeline.open() as rooms:
             state = rooms.archive.state()
         if state is None:
             return dg.SkipReason("Nothing is loaded yet.")
+        if unfinished_runs(context.instance, None, UPKEEP_JOB, pipeline.clock()):
+            return dg.SkipReason("The last upkeep has not ended yet.")
         scheduled = context.scheduled_execution_time.astimezone(UTC)
         days = due(state, pipeline.settings.upkeep_files)
         if not days and (scheduled.hour % 6 or scheduled.minute):
-            return dg.SkipReason(f"No day has {pipeline.settings.upkeep_files} appended files yet.")
+            return dg.SkipReason(
+                f"No day has {pipeline.settings.upkeep_files} appended files, or many rows in them, yet."
+            )
         return dg.RunRequest(run_key=None)
 
     return evaluate

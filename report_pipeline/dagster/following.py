@@ -1,7 +1,7 @@
 """The sensor that follows the events table's stream into the archive."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import dagster as dg
 from report_pipeline.dagster import records
 from report_pipeline.dagster.events import LOAD_JOB, not_running
 from report_pipeline.dagster.failures import failures
-from report_pipeline.dagster.in_flight import UNFINISHED
+from report_pipeline.dagster.in_flight import unfinished_runs
 from report_pipeline.instants import format_instant, growing, parse_instant
 from report_pipeline.pipeline import Pipeline, Rooms
 
@@ -31,22 +31,29 @@ _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class _Mending:
-    """The cursor: which gap was told of last, how often a load was requested for it, and when it may be again."""
+class _Cursor:
+    """What was told last, and what was requested.
+
+    Attributes:
+        since: the gap that was told of last.
+        asked: how often a load was requested for it.
+        not_before: when it may be again.
+        aside: how many rows the quarantine had when its check was told of last.
+    """
 
     since: str | None = None
     asked: int = 0
     not_before: datetime | None = None
+    aside: int = 0
 
     @classmethod
-    def of(cls, cursor: str | None) -> "_Mending":
-        fields = json.loads(cursor or "{}")
-        instant = fields.get("not_before")
-        return cls(fields.get("since"), fields.get("asked", 0), parse_instant(instant) if instant else None)
+    def from_text(cls, text: str | None) -> "_Cursor":
+        fields = json.loads(text or "{}")
+        instant = fields.pop("not_before", None)
+        return cls(**fields, not_before=parse_instant(instant) if instant else None)
 
-    def cursor(self) -> str:
-        instant = format_instant(self.not_before) if self.not_before else None
-        return json.dumps({"since": self.since, "asked": self.asked, "not_before": instant})
+    def to_text(self) -> str:
+        return json.dumps(vars(self) | {"not_before": format_instant(self.not_before) if self.not_before else None})
 
 
 def follow_sensor(load_job: dg.JobDefinition) -> dg.SensorDefinition:
@@ -71,16 +78,20 @@ def follow_sensor(load_job: dg.JobDefinition) -> dg.SensorDefinition:
             followed = rooms.follow(STEP_SECONDS)
             if followed is None:
                 return dg.SkipReason(SET_UP_ANEW)
-            before = _Mending.of(context.cursor)
+            before = _Cursor.from_text(context.cursor)
             events: list[Any] = list(records.followed_days(followed))
             if _since(followed.gap) != before.since:
                 check = records.continuity_check(followed.gap, followed.watermark)
+                events.append(records.evaluation(check))
+            if (aside := _put_aside(rooms)) != before.aside:
+                snapshot = rooms.archive.snapshot()
+                check = records.quarantine_check(snapshot.rejected_in_all, snapshot, None)
                 events.append(records.evaluation(check))
             requests, after = _mend(context.instance, rooms, followed, before, pipeline.clock())
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else records.follow_summary(followed),
-            cursor=after.cursor(),
+            cursor=replace(after, aside=aside).to_text(),
             asset_events=events,
         )
 
@@ -103,18 +114,18 @@ def cannot_follow(rooms: Rooms) -> str | None:
 
 
 def _mend(
-    instance: dg.DagsterInstance, rooms: Rooms, followed: "Followed", before: _Mending, now: datetime
-) -> tuple[list[dg.RunRequest], _Mending]:
+    instance: dg.DagsterInstance, rooms: Rooms, followed: "Followed", before: _Cursor, now: datetime
+) -> tuple[list[dg.RunRequest], _Cursor]:
     """Request a load for a gap, unless one is under way or was requested a short time ago."""
     since = _since(followed.gap)
     if since is None:
-        return [], _Mending()
-    state = before if before.since == since else _Mending(since)
+        return [], _Cursor()
+    state = before if before.since == since else _Cursor(since)
     waits = state.not_before is not None and now < state.not_before
-    if waits or _is_loading(rooms, now) or _unfinished(instance):
+    if waits or _is_loading(rooms, now) or unfinished_runs(instance, None, LOAD_JOB, now):
         return [], state
     pause = growing(_FIRST_PAUSE, _LONGEST_PAUSE, state.asked)
-    return [dg.RunRequest(job_name=LOAD_JOB, run_key=None)], _Mending(since, state.asked + 1, now + pause)
+    return [dg.RunRequest(job_name=LOAD_JOB, run_key=None)], _Cursor(since, state.asked + 1, now + pause)
 
 
 def _is_loading(rooms: Rooms, now: datetime) -> bool:
@@ -129,5 +140,7 @@ def _since(gap: "Gap | None") -> str | None:
     return format_instant(gap.since) if gap else None
 
 
-def _unfinished(instance: dg.DagsterInstance) -> bool:
-    return bool(instance.get_runs(dg.RunsFilter(job_name=LOAD_JOB, statuses=UNFINISHED), limit=1))
+def _put_aside(rooms: Rooms) -> int:
+    """How many rows are in quarantine, by the files' statistics, which cost nothing to look at."""
+    state = rooms.archive.state()
+    return 0 if state is None else sum(held.rejected for held in state.days.values())

@@ -21,9 +21,9 @@ UNFINISHED = [
 
 
 def unfinished_runs(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, job_name: str, now: datetime
+    instance: dg.DagsterInstance, asset: dg.AssetKey | None, job_name: str, now: datetime
 ) -> list[dg.DagsterRun]:
-    """The runs of `asset` that have not ended, whatever requested them, without those that seem to be dead."""
+    """The runs of a job or an asset that have not ended, whatever requested them, without those that seem dead."""
     alive = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         run = record.dagster_run

@@ -133,8 +133,10 @@ def load_summary(load: "LoadResult") -> str:
 
 def follow_summary(followed: "Followed") -> str:
     """A walk along the stream in a sentence."""
+    days = len(followed.days.keys() - {None})
+    undated = f" and {followed.days[None]} without a day" if None in followed.days else ""
     said = (
-        f"Followed the stream: {followed.records} records, {followed.rows} rows on {len(followed.days)} days; the"
+        f"Followed the stream: {followed.records} records, {followed.rows} rows on {days} days{undated}; the"
         f" archive holds what was written up to {format_instant(followed.watermark)}"
     )
     if followed.lag_seconds >= 1:

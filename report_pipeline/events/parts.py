@@ -94,7 +94,8 @@ class Part:
 class DayFiles:
     """What a day's files hold, as their statistics say: rows that hide others count, too.
 
-    `appended` counts files that followers wrote and upkeep has not put together yet, `appended_rows` their rows.
+    `appended` counts files that followers wrote and upkeep has not put together yet, `appended_rows` their rows, and
+    `rejected` the rows in quarantine.
     """
 
     rows: int
@@ -102,6 +103,7 @@ class DayFiles:
     files: int
     appended: int
     appended_rows: int
+    rejected: int
 
 
 _STATISTICS = (
@@ -169,6 +171,7 @@ class Parts(Mapping[date | None, "list[Part]"]):
             "bytes": actions["size_bytes"],
             "appended": pc.cast(appended, pa.int64()),
             "appended_rows": pc.if_else(appended, rows, pa.scalar(0, rows.type)),
+            "rejected": pc.subtract(rows, actions["null_count._reason"]),
         }
         summed = (
             pa.table({_DAY: actions[_DAY], **facts})
@@ -176,9 +179,7 @@ class Parts(Mapping[date | None, "list[Part]"]):
             .aggregate([("rows", "count"), *((name, "sum") for name in facts)])
         )
         found = {
-            row[_DAY]: DayFiles(
-                row["rows_sum"], row["bytes_sum"], row["rows_count"], row["appended_sum"], row["appended_rows_sum"]
-            )
+            row[_DAY]: DayFiles(files=row["rows_count"], **{name: row[f"{name}_sum"] for name in facts})
             for row in summed.to_pylist()
         }
         return {day: found[day] for day in self}

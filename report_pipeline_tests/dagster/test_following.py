@@ -1,6 +1,6 @@
 """What the sensor that follows the stream does at a tick, what it says, and when it has a gap mended."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -214,6 +214,39 @@ def test_no_load_is_requested_while_one_is_under_way(with_gap: Lab) -> None:
     with_gap.instance.report_run_failed(run)
     with_gap.later(seconds=20)
     assert [request.job_name for request in follow(with_gap).requests] == [LOAD_JOB]
+
+
+def test_a_load_whose_machine_died_is_not_waited_for_for_ever(with_gap: Lab) -> None:
+    with_gap.instance.add_run(dg.DagsterRun(LOAD_JOB, make_new_run_id(), status=dg.DagsterRunStatus.STARTED))
+    assert follow(with_gap).requests == []
+    with_gap.now = datetime.now(UTC) + timedelta(hours=7)
+    assert [request.job_name for request in follow(with_gap).requests] == [LOAD_JOB]
+
+
+def test_what_is_put_aside_on_the_way_is_told_by_the_check_at_once(lab: Lab) -> None:
+    lab.settings = lab.settings.model_copy(update={"archive_retention_days": 30})
+    lab.use(LabPipeline)
+    lab.put(("2019-06-21T10:00:00Z", "ada"))
+    assert lab.run_events("2019-06-21").success
+    assert follow(lab).checks() == []
+    lab.put(("2019-01-01T10:00:00Z", "late"), ("soon", "eve"))
+    lab.client.put_item(
+        TableName="clicks",
+        Item={"request_id": {"S": "bad"}, "created": {"S": "2019-06-22T10:00:00Z"}, "visitor": {"N": "1"}},
+    )
+    lab.later(seconds=30)
+    tick = follow(lab)
+    assert "3 records, 3 rows on 1 days and 2 without a day;" in tick.said
+    (check,) = tick.checks()
+    assert (check.check_name, check.passed) == ("nothing_quarantined", False)
+    assert {name: value.value for name, value in check.metadata.items()} == {
+        "quarantined": 1,
+        "quarantined without a time": 1,
+        "later than the retention": 1,
+    }
+    lab.put(("2019-06-22T10:00:00Z", "bob"))
+    lab.later(seconds=30)
+    assert follow(lab).checks() == []
 
 
 def test_no_load_is_requested_while_another_process_loads(with_gap: Lab) -> None:

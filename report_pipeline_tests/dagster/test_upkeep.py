@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.utils import make_new_run_id
 
 from report_pipeline.dagster.events import UPKEEP_JOB
 from report_pipeline_tests.support.dagster_lab import Lab, LabPipeline
@@ -56,20 +57,27 @@ def test_it_is_requested_when_a_day_has_many_appended_files_and_the_job_merges_t
     assert state is not None
     # The load has followed the stream as well, and has met the event there.
     append(lab, FILES - 1 - state.days[date(2019, 6, 21)].appended)
-    assert tick(lab) == "No day has 3 appended files yet."
+    assert tick(lab) == "No day has 3 appended files, or many rows in them, yet."
     append(lab, 1)
     assert tick(lab) is None
     result = lab.run_job(UPKEEP_JOB)
     assert result.success
     said = "\n".join(entry.message for entry in lab.instance.all_logs(result.run_id))
     assert "1 days rewritten (4 files became 1)" in said
-    assert tick(lab) == "No day has 3 appended files yet."
+    assert tick(lab) == "No day has 3 appended files, or many rows in them, yet."
     assert lab.run("visits", "daily", "2019-06-21").success
 
 
 @pytest.mark.parametrize(("hour", "minute", "due"), [(0, 0, True), (6, 0, True), (6, 10, False), (7, 0, False)])
 def test_every_six_hours_it_is_requested_in_any_case(lab: Lab, hour: int, minute: int, due: bool) -> None:
     assert (tick(lab, hour, minute) is None) == due
+
+
+def test_it_is_not_requested_while_one_is_at_work(lab: Lab) -> None:
+    run = lab.instance.add_run(dg.DagsterRun(UPKEEP_JOB, make_new_run_id(), status=dg.DagsterRunStatus.STARTED))
+    assert tick(lab, 6, 0) == "The last upkeep has not ended yet."
+    lab.instance.report_run_failed(run)
+    assert tick(lab, 6, 0) is None
 
 
 def test_an_archive_that_is_not_there_needs_none(lab: Lab) -> None:
