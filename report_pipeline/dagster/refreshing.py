@@ -120,7 +120,7 @@ def _archive(found: News, store: "ReportStore", report: str) -> refresh.Archive:
     if changes is None:
         extent = store.extent(report)
         changes = [refresh.Change(found.version, Touched.of_window(extent) if extent else Touched())]
-    return refresh.Archive(found.epoch, found.version, found.watermark, changes)
+    return refresh.Archive(found.epoch, found.version, found.watermark, changes, found.floor)
 
 
 class _Scheduler:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from report_pipeline.errors import PermanentFailure
@@ -22,12 +22,14 @@ class News:
         watermark: in UTC; it does not move while there is a gap.
         changes: what was changed since the version that was seen, oldest first; None where that is no longer known,
             so that everything may have changed.
+        floor: the first day (UTC) that is held; None where all are.
     """
 
     epoch: str
     version: int
     watermark: datetime
     changes: Sequence[Change] | None
+    floor: date | None = None
 
 
 def news(archive: "Archive", seen: tuple[str, int] | None) -> News | None:
@@ -44,7 +46,7 @@ def news(archive: "Archive", seen: tuple[str, int] | None) -> News | None:
         return None
     opened = archive.epoch(current.epoch).open()
     changes = [] if seen is None else _changes(archive, current, *seen)
-    return News(current.epoch, opened.version, opened.position.watermark, changes)
+    return News(current.epoch, opened.version, opened.position.watermark, changes, current.floor)
 
 
 def _changes(archive: "Archive", current: "Current", epoch: str, version: int) -> list[Change] | None:

@@ -210,11 +210,14 @@ class Snapshot:
     def changed_days(self, other: "Snapshot") -> list[date]:
         """The days of which the two hold other events or count other ones in quarantine, in order.
 
+        Of the other one, days before this one's `floor` are left out: that they are no longer kept changes no event.
+
         Raises:
             PermanentFailure: a file cannot be read.
             TransientFailure: S3 does not answer.
         """
-        days = sorted(day for day in self._parts.keys() | other._parts.keys() if day is not None)
+        floor = self.floor or date.min
+        days = sorted(day for day in self._parts.keys() | other._parts.keys() if day is not None and day >= floor)
         return [day for day in days if self._differs(other, day)]
 
     def _differs(self, other: "Snapshot", day: date) -> bool:

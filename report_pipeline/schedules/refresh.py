@@ -96,7 +96,8 @@ def decide(state: State | None, archive: Archive, rules: Rules, scheduler: Sched
     - a cadence's windows that have ended by the watermark and are not published;
     - published windows that are provisional and, by the watermark, can be final.
 
-    A window that is being built waits for that to end. Without a state, the refresh starts at the present.
+    A window that is being built waits for that to end. One that begins before the days that the archive holds can't be
+    built any more, so it is left as it is. Without a state, the refresh starts at the present.
 
     Args:
         state: of the last decision whose requests were made; None for the first.

@@ -7,7 +7,7 @@ are wanted at once as a state can hold. What is left over is kept as seconds of 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
 from report_pipeline.events.touched import Change, Touched
@@ -88,17 +88,23 @@ class Archive:
         changes: what was changed since the state's `epoch` and `version`. Where the archive's notes do not reach
             back so far, or of another epoch, one change of `version` for all: the days that differ, or
             everything from the first published window to the last.
+        floor: the first day (UTC) that it holds; None where it holds all.
     """
 
     epoch: str
     version: int
     watermark: datetime
     changes: Sequence[Change]
+    floor: date | None = None
 
     @property
     def complete(self) -> datetime:
         """The last whole second up to which every event is there."""
         return self.watermark.replace(microsecond=0)
+
+    def can_give(self, window: Window) -> bool:
+        """Whether it holds the days of a window; else no run can build it, now or later."""
+        return self.floor is None or window.start.date() >= self.floor
 
     def is_in(self, head: PublishedHead, version: int) -> bool:
         """Whether a report is known to be built from this version of the present epoch, or from a later one."""
@@ -179,7 +185,7 @@ class Wants:
     def __init__(
         self, wanted: Mapping[Window, Wanted], rules: Rules, archive: Archive, looks: Looks, now: datetime
     ) -> None:
-        self.wanted = dict(wanted)
+        self.wanted = {window: wish for window, wish in wanted.items() if archive.can_give(window)}
         self._rules = rules
         self._archive = archive
         self._looks = looks
@@ -243,6 +249,8 @@ class Wants:
         return None
 
     def _want(self, window: Window, *, version: int | None = None, first: bool = False, final: bool = False) -> None:
+        if not self._archive.can_give(window):
+            return
         wish = Wanted(self._now, version, first, final)
         before = self.wanted.get(window)
         self.wanted[window] = wish if before is None else before.and_also(wish)

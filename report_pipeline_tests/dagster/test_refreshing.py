@@ -1,6 +1,6 @@
 """A report with `refresh: on_events`: which windows its sensor requests, and what becomes of them, run as requested."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from report_pipeline.dagster.partitions import range_tags
 from report_pipeline.dagster.refreshing import REFRESH_TAG
 from report_pipeline.errors import PermanentFailure
 from report_pipeline.windows import Window
-from report_pipeline_tests.support.dagster_lab import Lab, LabPipeline, Tick, day, failure
+from report_pipeline_tests.support.dagster_lab import Lab, LabKept, LabPipeline, Tick, day, failure
 
 SENSOR = "counts_refresh"
 JOB = "build_counts__daily"
@@ -284,6 +284,19 @@ def test_where_nobody_knows_any_more_what_changed_everything_published_is_reques
     ]
     assert len(lab.rows("counts", day(22))) == 2
     assert settle(lab) == []
+
+
+@pytest.mark.parametrize(("loads", "reopened"), [(1, []), (2, ["2019-06-22"])])
+def test_windows_of_days_that_are_no_longer_kept_are_never_requested(
+    lab: Lab, loads: int, reopened: list[str]
+) -> None:
+    lab.settings = lab.settings.model_copy(update={"archive_retention_days": 1})
+    lab.kept = LabKept(lab.client)
+    lab.use(LabPipeline)
+    for _ in range(loads):
+        assert lab.run_job(LOAD_JOB).success
+    assert lab.archive.snapshot().floor == date(2019, 6, 22)
+    assert settle(lab) == ([("daily", reopened)] if reopened else [])
 
 
 def test_during_a_gap_windows_are_refreshed_but_none_becomes_complete_or_final(lab: Lab) -> None:

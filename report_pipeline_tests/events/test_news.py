@@ -1,5 +1,6 @@
 """What is new in the archive to somebody who has seen an earlier version of it."""
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -19,6 +20,13 @@ def test_to_somebody_who_has_seen_nothing_the_present_is_told_and_no_change(lab:
     assert found is not None
     assert (found.epoch, found.version, found.changes) == (epoch.id, epoch.open().version, [])
     assert found.watermark == lab.now
+
+
+def test_the_first_day_that_is_kept_is_told(lab: Any) -> None:
+    epoch = lab.load()
+    assert news(lab.archive, None).floor is None
+    lab.archive.index.raise_floor(epoch.id, date(2019, 6, 3))
+    assert news(lab.archive, None).floor == date(2019, 6, 3)
 
 
 def test_what_followers_have_changed_since_is_told_oldest_first(lab: Any) -> None:

@@ -120,3 +120,10 @@ class TestChangedDays:
         before = lab.archive.snapshot()
         lab.follow(lab.live("b", lab.june(1, 1) + timedelta(microseconds=1)))
         assert lab.archive.snapshot().changed_days(before) == [date(2019, 6, 1)]
+
+    def test_days_that_are_no_longer_kept_have_not_changed(self, lab: Any) -> None:
+        kept, old = lab.event("kept", lab.june(5)), lab.event("old", lab.june(2))
+        lab.load([old, kept, lab.event("gone", lab.june(3))])
+        before = lab.archive.snapshot()
+        lab.load([kept], floor=date(2019, 6, 3))
+        assert lab.archive.snapshot().changed_days(before) == [date(2019, 6, 3)]

@@ -67,6 +67,7 @@ class Refresh:
         self.world, self.rules = world, rules
         self.epoch, self.version, self.watermark, self.now = "e1", 100, watermark, watermark
         self.changes: list[Change] = []
+        self.floor: date | None = None
         self.state: State | None = None
         assert self.tick() == []
 
@@ -77,7 +78,7 @@ class Refresh:
     def decide(self, after: timedelta = timedelta(0), watermark: datetime | None = None) -> Decision:
         self.now += after
         self.watermark = watermark or max(self.watermark, self.now)
-        archive = Archive(self.epoch, self.version, self.watermark, self.changes)
+        archive = Archive(self.epoch, self.version, self.watermark, self.changes, self.floor)
         return decide(self.state, archive, self.rules, self.world, self.now)
 
     def tick(self, after: timedelta = timedelta(0), watermark: datetime | None = None) -> list[Request]:
@@ -135,6 +136,30 @@ def test_a_second_at_a_windows_end_is_not_in_it() -> None:
     assert refresh.tick(SECOND) == []
     refresh.touch(NOON - timedelta(microseconds=1))
     assert windows_of(refresh.tick(SECOND)) == [hour(-1), QUARTER]
+
+
+def test_windows_that_begin_before_the_days_that_are_kept_are_left_as_they_are() -> None:
+    world = World()
+    across = Window(DAY.start - HOUR, DAY.start + HOUR)
+    before = Window(across.start, DAY.start)
+    world.publish(before, across, DAY)
+    refresh = Refresh(world)
+    refresh.touch(across.start, DAY.start)
+    requests = refresh.tick(SECOND)
+    assert set(windows_of(requests)) == {before, across, DAY}
+    refresh.end("failed", requests)
+    refresh.touch(across.start, DAY.start)
+    refresh.floor = DAY.start.date()
+    assert refresh.tick(MINUTE) == []
+    assert windows_of(refresh.tick(2 * MINUTE)) == [DAY]
+    assert refresh.state is not None
+    assert refresh.state.wanted == {}
+
+
+def test_a_cadences_windows_of_days_that_are_no_longer_kept_are_not_asked_for() -> None:
+    refresh = Refresh(World(), watermark=NOON - 24 * HOUR)
+    refresh.floor = NOON.date()
+    assert windows_of(refresh.tick(24 * HOUR)) == [hour(n) for n in range(-12, 0)]
 
 
 def test_what_a_head_is_known_to_have_is_not_requested_and_what_is_unknown_is() -> None:
