@@ -10,7 +10,6 @@ import click
 from report_pipeline.cli.naming import Asked, name_window, window_options
 from report_pipeline.cli.output import print_json, say, write_out
 from report_pipeline.errors import CallerMistake, PermanentFailure, TransientFailure
-from report_pipeline.events.schema import load_event_schema
 from report_pipeline.pipeline import Pipeline, utc_now
 from report_pipeline.reports.definition import CUSTOM, Broken, ReportDefinition, find_report, load_reports
 from report_pipeline.reports.export import FORMATS, render
@@ -37,10 +36,11 @@ def build(report: str, asked: Asked, reload: bool) -> None:
     settings, now = load_settings(), utc_now()
     named = name_window(_definition(settings, report), asked, now)
     named.window.require_begun(now)
-    load_event_schema(settings.defs)
-    with Pipeline(settings).open_store() as store:
-        # A run would try again and again to publish where it cannot.
+    with Pipeline(settings).open() as rooms:
+        store = rooms.store
+        # A run would tell what reading the table will cost, and then try again and again to publish where it cannot.
         store.check()
+        rooms.table.check()
         # Dagster takes a second to import, which the options' mistakes need not wait for.
         from report_pipeline.dagster.run import build_partition
 

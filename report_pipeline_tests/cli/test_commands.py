@@ -315,16 +315,18 @@ def test_without_tables_the_missing_one_is_named(aws: Any, run: Run, file: Path,
 
 
 def test_a_table_with_another_key_is_refused(aws: Any, run: Run, file: Path) -> None:
+    assert run("init").code == 0
     aws.create_table(
         TableName="events",
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    ran = run("fill", str(file))
-    assert ran.code == 1
-    assert "id (S, HASH)" in ran.err
-    assert "request_id" in ran.err
+    for arguments in (("fill", str(file)), ("build", "visitor_report", *DAY)):
+        ran = run(*arguments)
+        assert (ran.code, ran.err.count("\n")) == (1, 1), ran.err
+        assert "id (S, HASH)" in ran.err
+        assert "request_id" in ran.err
     assert aws.scan(TableName="events")["Count"] == 0
 
 
