@@ -87,8 +87,7 @@ def _walk(rooms: Rooms, ending: Ending, deadline: float | None, monotonic: Calla
         if left <= 0:
             break
         try:
-            with rooms.following() as follower:
-                followed = follower.step(seconds=left)
+            followed = rooms.follow(left)
         except TransientFailure as error:
             walk.failures += 1
             pause = min(max(2 * pause, FIRST_PAUSE) if failed else FIRST_PAUSE, LONGEST_PAUSE)

@@ -1,7 +1,5 @@
 """`follow` takes step after step until its time is over, tells each, and outlives what may pass."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -47,10 +45,6 @@ class Rooms:
         self.seconds = 0.0
         self.steps: list[float] = []
 
-    @contextmanager
-    def following(self) -> Iterator["Rooms"]:
-        yield self
-
     @property
     def archive(self) -> "Rooms":
         return self
@@ -58,7 +52,7 @@ class Rooms:
     def current(self) -> str | None:
         return "e" if self.loaded else None
 
-    def step(self, *, seconds: float) -> Followed | None:
+    def follow(self, seconds: float) -> Followed | None:
         self.steps.append(self.seconds)
         assert 0 < seconds <= 5
         self.seconds += 1.0
