@@ -287,9 +287,7 @@ def test_where_nobody_knows_any_more_what_changed_everything_published_is_reques
 
 
 @pytest.mark.parametrize(("loads", "reopened"), [(1, []), (2, ["2019-06-22"])])
-def test_windows_of_days_that_are_no_longer_kept_are_never_requested(
-    lab: Lab, loads: int, reopened: list[str]
-) -> None:
+def test_windows_of_days_that_are_no_longer_kept_are_never_requested(lab: Lab, loads: int, reopened: list[str]) -> None:
     lab.settings = lab.settings.model_copy(update={"archive_retention_days": 1})
     lab.kept = LabKept(lab.client)
     lab.use(LabPipeline)
