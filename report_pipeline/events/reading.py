@@ -44,6 +44,9 @@ that already, and where the iterator is new. One more for each `STRETCH` between
 STRETCH, HELD = timedelta(minutes=15), timedelta(hours=4)
 """A shard holds the records of some four hours, so a stretch that is not known to be shorter counts as that long."""
 
+RECENT = timedelta(seconds=15)
+"""A pass without `until` ends where the empty reads show the end for an instant this young; one read then does."""
+
 _MOST_EXPIRED = 5
 
 
@@ -200,9 +203,8 @@ class ShardReader:
                 place = replace(place, got_to=at_end, arrived=True, empty=empty)
             if read.next is None:
                 return ShardRead(records, replace(position, ended=began))
-            reached = (
-                at_end is not None if until is None else position.read_to is not None and position.read_to >= until
-            )
+            wanted, known = (began - RECENT, at_end) if until is None else (until, position.read_to)
+            reached = known is not None and known >= wanted
             if reached or (until is None and _is_fresh(read.records, began)):
                 break
             if not budget.left(self._clock()):

@@ -163,10 +163,20 @@ def test_records_from_before_the_load_are_left_out(tmp_path: Path) -> None:
 
 def test_a_step_on_a_quiet_table_costs_one_read(lab: FollowLab) -> None:
     lab.step()
-    lab.later(seconds=5)
-    lab.table.calls.clear()
+    for _ in range(5):
+        lab.later(seconds=5.5)
+        lab.table.calls.clear()
+        lab.step()
+        assert lab.table.calls == {"GetRecords": 1}
+
+
+def test_steps_that_are_seldom_read_a_quiet_stream_up_to_their_own_time(lab: FollowLab) -> None:
     lab.step()
-    assert lab.table.calls == {"GetRecords": 1}
+    for _ in range(3):
+        lab.later(seconds=60)
+        lab.table.calls.clear()
+        assert lab.step().watermark == lab.now
+        assert lab.table.calls["GetRecords"] <= 3
 
 
 def test_an_idle_watermark_is_committed_every_ten_seconds_only(lab: FollowLab) -> None:
