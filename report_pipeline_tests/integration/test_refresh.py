@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 REPORTS = ("visitor_report", "event_report")
 SENSORS = ("follow_events", *(f"{report}_refresh" for report in REPORTS))
 HOURS, DAYS = 8, 4
-TRAFFIC = ("simulate", "--rate", "20", "--for", "40s", "--seed", "7")
+TRAFFIC = ("simulate", "--rate", "20", "--for", "60s", "--seed", "7")
 SHARES = ("--late-share", "0.05", "--duplicate-share", "0.05", "--change-share", "0.02", "--remove-share", "0.02")
 SETTLE_SECONDS = 300.0
 
