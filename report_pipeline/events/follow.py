@@ -12,7 +12,7 @@ begins a new era; following goes on with what there is, and only a new load mend
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -54,9 +54,13 @@ _PAUSE = 0.5
 
 @dataclass
 class _Walk:
-    """How far a step has got along the stream, and what it read; `failure` says why a shard was not read on."""
+    """How far a step has got along the stream from where it `began`, and what it read.
+
+    `failure` says why a shard was not read on.
+    """
 
     position: Position
+    began: Mapping[str, ShardPosition]
     listed: dict[str, Shard] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
     behind: dict[str, int] = field(default_factory=dict)
@@ -234,7 +238,7 @@ class Follower:
     def _walk(self, opened: OpenEpoch, budget: Budget, until: datetime | None) -> tuple[_Walk, Changes]:
         """Read what can be read, parents first, until everything is at its end or the budget is used up."""
         now = self._clock()
-        walk = _Walk(self._on_stream(opened.position, now))
+        walk = _Walk(self._on_stream(opened.position, now), opened.position.shards)
         # A gap begins an era; so its records are applied apart from those before.
         changes = self._changes(opened, walk.position)
         passed: set[str] = set()
@@ -282,7 +286,7 @@ class Follower:
                 self._looked_at = None
             walk.behind[name] = read.behind
             walk.failure = walk.failure or read.failure
-            records += read.records
+            records += _not_consumed(read.records, walk.began.get(name))
         walk.position = replace(walk.position, shards=entries)
         return records
 
@@ -369,6 +373,17 @@ class Follower:
             lag_seconds=max(0.0, (self._clock() - position.watermark).total_seconds()),
             lag_events=position.behind,
         )
+
+
+def _not_consumed(records: Sequence[Record], before: ShardPosition | None) -> list[Record]:
+    """The records without those that an earlier step has consumed, which the service may give again.
+
+    An epoch that was loaded since has of these only what came of them, and no row that tells how old they are.
+    """
+    if before is None or before.after is None:
+        return list(records)
+    last = int(before.after)
+    return [record for record in records if int(record.sequence) > last]
 
 
 def _consumed(position: Position) -> dict[str, tuple[str | None, bool]]:

@@ -48,8 +48,8 @@ class LoadResult:
         carried: expired events taken over from the epoch before.
         reasons: why items are in quarantine, and how many.
         days: what each UTC day holds now, in order.
-        changed_days: the days whose events differ from the epoch before, but for those that are not kept any more; all of
-            both where that was for another schema.
+        changed_days: the days whose events differ from the epoch before, without those that are not kept any more; all
+            of both where that was for another schema.
         read_units: read capacity units used.
         seconds: how long it took, over all its processes.
         watermark: every event written before (UTC) is in.

@@ -148,6 +148,20 @@ def test_an_older_record_that_comes_again_changes_nothing(lab: FollowLab) -> Non
     assert (lab.ids(22), lab.ids(23), lab.ids(24), len(lab.ids(25))) == ([], [], ["a"], 20)
 
 
+def test_a_record_from_before_a_load_that_goes_on_from_it_brings_nothing_back(lab: FollowLab) -> None:
+    lab.put("a", june(22))
+    lab.put("a", june(23))
+    lab.table.remove("a")
+    lab.step()
+    lab.load(after=lab.position())
+    lab.table.faults.repeated = 1
+    for number in range(20):
+        lab.put(f"b{number}", june(25))
+        assert lab.new_follower().step() is not None
+        assert (lab.ids(22), lab.ids(23), len(lab.ids(25))) == ([], [], number + 1)
+    assert lab.table.happened["repeated"] >= 20
+
+
 def test_records_from_before_the_load_are_left_out(tmp_path: Path) -> None:
     lab = FollowLab(tmp_path / "archive")
     lab.put("old", june(22))
