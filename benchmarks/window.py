@@ -44,7 +44,7 @@ DAYS_A_COMMIT = 20
 ROUNDS = 15
 
 COMMITS = 10_000
-UPKEEP_EVERY = 127
+UPKEEP_EVERY = 125
 """A follower that commits every five seconds, and an upkeep about every ten minutes, right before the files that were
 appended last would be put together."""
 ROWS_A_COMMIT = 19

@@ -45,10 +45,10 @@ TOMBSTONE_HOURS = 48
 LARGE_ROWS = 500_000
 """A day with more rows is a large one."""
 
-GATHERED_FILES = 16
+GATHERED_FILES = 6
 """So many appended files of a day are put together between two upkeeps: each costs a read about a millisecond."""
 
-MERGED_ROWS = 10_000
+MERGED_ROWS = 2_000
 """So many appended rows of a day are worth a rewrite, in however few files they are."""
 
 GATHERED_SHARE, GATHERED_ROWS = 8, 200_000
