@@ -238,7 +238,9 @@ class Follower:
     def _walk(self, opened: OpenEpoch, budget: Budget, until: datetime | None) -> tuple[_Walk, Changes]:
         """Read what can be read, parents first, until everything is at its end or the budget is used up."""
         now = self._clock()
-        walk = _Walk(self._on_stream(opened.position, now), opened.position.shards)
+        position = self._on_stream(opened.position, now)
+        # Sequence numbers of another stream do not compare with those of this one.
+        walk = _Walk(position, position.shards)
         # A gap begins an era; so its records are applied apart from those before.
         changes = self._changes(opened, walk.position)
         passed: set[str] = set()
