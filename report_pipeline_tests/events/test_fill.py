@@ -175,13 +175,15 @@ def test_nothing_is_written_when_any_file_is_cut_off(tmp_path: Path, table: Even
     assert told == []
 
 
-def test_progress_ends_at_the_whole(tmp_path: Path, table: EventsTable) -> None:
+def test_progress_ends_at_the_whole(tmp_path: Path, table: EventsTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With more writers all may be done before it is looked for the first time.
+    monkeypatch.setattr("report_pipeline.events.fill._WRITERS", 1)
     seen: list[tuple[int, int]] = []
     file = ndjson(tmp_path, *(event(f"r-{number}") for number in range(450)), "{broken")
     fill([file], table=table, schema=SCHEMA, progress=lambda done, total: seen.append((done, total)))
     assert seen == sorted(seen)
     assert seen[-1] == (451, 451)
-    assert len(seen) > 2
+    assert 0 < seen[0][0] < 451
 
 
 class Table(EventsTable):
