@@ -18,8 +18,8 @@ from report_pipeline.errors import PermanentFailure, PipelineError
 from report_pipeline.events import delta, merge
 from report_pipeline.events.items import KEY
 from report_pipeline.events.parts import Part, parts_by_day, read_parts
-from report_pipeline.events.rows import TOO_LATE, archive_schema, with_constants
-from report_pipeline.events.schema import APPENDED, DAY, DELETED, EXPIRES, REASON, VERSION
+from report_pipeline.events.rows import archive_schema, came_too_late, with_constants
+from report_pipeline.events.schema import APPENDED, DAY, DELETED, EXPIRES, VERSION
 from report_pipeline.events.versions import SCANNED, version
 
 if TYPE_CHECKING:
@@ -154,7 +154,6 @@ def too_late(opened: "OpenEpoch", kept: "Callable[[], Iterator[pa.RecordBatch]]"
         PermanentFailure: a file of the archive cannot be read, or there is no room for temporary files.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     schema = archive_schema(opened.epoch.schema)
     parts = [part for part in parts_by_day(opened).get(None, ()) if part.rejected]
@@ -162,7 +161,7 @@ def too_late(opened: "OpenEpoch", kept: "Callable[[], Iterator[pa.RecordBatch]]"
         return
     rows = merge.newest(read_parts(opened.epoch.storage, parts, schema.remove(schema.get_field_index(DAY))))
     rows = merge.rejected(rows)
-    rows = rows.filter(pc.starts_with(rows[REASON], TOO_LATE))
+    rows = rows.filter(came_too_late(rows))
     if not rows.num_rows:
         return
     with workspace() as work:
@@ -187,8 +186,7 @@ def live_rows(opened: "OpenEpoch", floor: date | None = None) -> "Iterator[pa.Ta
         if day is not None and floor is not None and day < floor:
             continue
         for rows in _winners(opened, parts, schema.remove(schema.get_field_index(DAY))):
-            late = pc.fill_null(pc.starts_with(rows[REASON], TOO_LATE), False)
-            live = rows.filter(pc.invert(pc.or_(rows[DELETED], late)))
+            live = rows.filter(pc.invert(pc.or_(rows[DELETED], came_too_late(rows))))
             if live.num_rows:
                 yield _as_scanned(live, schema, day)
 

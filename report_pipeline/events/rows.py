@@ -192,11 +192,11 @@ def with_constants(rows: "pa.Table", schema: "pa.Schema", same: Mapping[str, Any
     return pa.table(columns, schema=schema)
 
 
-def late_ones(rows: "pa.Table") -> int:
-    """How many of these rows are in the ledger of events that came too late."""
+def came_too_late(rows: "pa.Table") -> "pa.ChunkedArray":
+    """For each of these rows whether it is in the ledger of events that came too late; never null."""
     import pyarrow.compute as pc
 
-    return pc.sum(pc.starts_with(rows[REASON], TOO_LATE)).as_py() or 0
+    return pc.fill_null(pc.starts_with(rows[REASON], TOO_LATE), False)
 
 
 def item_json(item: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from report_pipeline.events.index import Changed, Current
 from report_pipeline.events.intake import RUN_BYTES
 from report_pipeline.events.parts import parts_by_day
 from report_pipeline.events.progress import LoadProgress, LoadResult, Ticker
-from report_pipeline.events.rows import late_ones
+from report_pipeline.events.rows import came_too_late
 from report_pipeline.events.schema import DELETED, Expired
 from report_pipeline.events.snapshot import Snapshot
 from report_pipeline.events.sort import Bound, Runs, in_order
@@ -80,6 +80,8 @@ class StagedEpoch:
 
         With `by` also what had expired by then (UTC); the table must have been read as it was then, or later.
         """
+        import pyarrow.compute as pc
+
         if self.journal.state.carried is not None:
             return
         state = self.journal.state
@@ -93,7 +95,7 @@ class StagedEpoch:
                 table.create()
             table.add(run, state)
             rows, size = rows + run.num_rows, size + run.nbytes
-            events += run.num_rows - late_ones(run)
+            events += run.filter(pc.invert(came_too_late(run))).num_rows
         points.reached("load.before_carried")
         self.journal.commit(
             carried=events,

@@ -245,7 +245,7 @@ def _rewrite(epoch: "Epoch", day: date | None, now: datetime, result: UpkeepResu
     for _ in range(MOST_TRIES):
         opened = epoch.open()
         parts = [part for part in parts_by_day(opened).get(day, []) if part.kind in scope.kinds]
-        gathers = scope in (_Scope.RECENT, _Scope.APPENDED)
+        gathers = scope.appended is not False
         if all(part.merged for part in parts) or (gathers and not any(part.appended for part in parts)):
             return True  # another upkeep was faster
         rows = _rewritten(opened, day, parts, now, scope)
