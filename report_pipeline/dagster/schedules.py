@@ -5,6 +5,7 @@ here its wishes become run requests.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,30 @@ if TYPE_CHECKING:
 
     from report_pipeline.reports.definition import ReportDefinition
     from report_pipeline.schedules.model import ScheduleSpec
+    from report_pipeline.schedules.occurrences import Life
+
+
+@dataclass
+class Known:
+    """A schedule as this process knows it.
+
+    Attributes:
+        spec: the definition in force.
+        lives: it and those before it, the oldest first, each with the fires for which it counts. It is set anew
+            while the process runs when the store tells more; what is evaluated reads it each time.
+        source: `yaml`, or who put it into the store: `cli`, `launchpad`, `import`.
+        starts_on: whether it is switched on when it is seen for the first time.
+    """
+
+    spec: "ScheduleSpec"
+    lives: "tuple[Life, ...]" = ()
+    source: str = "yaml"
+    starts_on: bool = False
+
+
+def schedule_of(known: Known, definition: "ReportDefinition") -> dg.ScheduleDefinition | dg.SensorDefinition:
+    """What Dagster shows of a schedule: a schedule where it goes by cron, else a sensor."""
+    return report_schedule(known.spec, definition)
 
 
 def report_job(report: str, cadence: str) -> "UnresolvedAssetJobDefinition":
