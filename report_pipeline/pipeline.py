@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from report_pipeline.events.table import EventsTable
     from report_pipeline.events.upkeep import UpkeepResult
     from report_pipeline.reports.store import ReportStore
+    from report_pipeline.schedules.store import ScheduleStore
     from report_pipeline.windows import Window
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,13 @@ class Rooms:
         from report_pipeline.reports.store import ReportStore
 
         return ReportStore(self.client, self.settings.reports_table)
+
+    @cached_property
+    def schedule_store(self) -> "ScheduleStore":
+        """The schedules table."""
+        from report_pipeline.schedules.store import ScheduleStore
+
+        return ScheduleStore(self.client, self.settings.schedules_table)
 
     @cached_property
     def archive(self) -> "Archive":
@@ -236,7 +244,9 @@ class Rooms:
         )
 
     def create_missing(self, *, events: bool) -> dict[str, str]:
-        """Create the reports table where it is missing, with `events` the events table too, and check what is there.
+        """Create the tables of reports and schedules where they are missing, with `events` that of events too.
+
+        Those that are there are checked.
 
         Returns:
             What became of each table, by its name: `created`, `exists`, or `not asked for`.
@@ -248,6 +258,7 @@ class Rooms:
         for name, table, wanted in (
             (self.settings.events_table, self.table, events),
             (self.settings.reports_table, self.store, True),
+            (self.settings.schedules_table, self.schedule_store, True),
         ):
             if table.exists():
                 table.check()
@@ -290,3 +301,12 @@ class Pipeline:
 
         with connect(self.settings) as aws:
             yield ReportStore(self._kept.client(aws, "dynamodb"), self.settings.reports_table)
+
+    @contextmanager
+    def open_schedule_store(self) -> "Iterator[ScheduleStore]":
+        """Connect to the schedules table alone."""
+        from report_pipeline.aws import connect
+        from report_pipeline.schedules.store import ScheduleStore
+
+        with connect(self.settings) as aws:
+            yield ScheduleStore(self._kept.client(aws, "dynamodb"), self.settings.schedules_table)

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     reports_table: str = Field(
         default="reports", min_length=3, max_length=255, description="Name of the reports table."
     )
+    schedules_table: str = Field(
+        default="schedules", min_length=3, max_length=255, description="Name of the schedules table."
+    )
     archive: str | None = Field(
         default=None, description="Folder of the archive, or s3://bucket/prefix. Unset: `archive` under home."
     )

@@ -110,15 +110,23 @@ def _dynamodb(settings: Settings, aws: "Aws", diagnosis: Diagnosis) -> None:
 def _tables(settings: Settings, client: Any, diagnosis: Diagnosis, facts: dict[str, Any]) -> None:
     from report_pipeline.events.table import EventsTable
     from report_pipeline.reports.store import ReportStore
+    from report_pipeline.schedules.store import ScheduleStore
     from report_pipeline.tables import describe_table
 
     for role, name, table in (
         ("events_table", settings.events_table, EventsTable(client, settings.events_table)),
         ("reports_table", settings.reports_table, ReportStore(client, settings.reports_table)),
+        ("schedules_table", settings.schedules_table, ScheduleStore(client, settings.schedules_table)),
     ):
         description = describe_table(client, name)
         facts["reachable"] = True
         facts[role] = {"name": name, "exists": description is not None}
+        if description is None and role == "schedules_table":
+            diagnosis.note(
+                f"There is no schedules table {name!r}. Schedules in YAML work without it; to make others while the"
+                " pipeline runs, create it with `report-pipeline init`."
+            )
+            continue
         if description is None:
             ask = f" --events-table {name}" if role == "events_table" and not settings.uses_embedded else ""
             diagnosis.problem(

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--events-table", metavar="NAME", help="Create the events table as well, under this very name.")
 def init(events_table: str | None) -> None:
-    """Create what is missing: the reports table, and the embedded DynamoDB's events table. Changes nothing that exists.
+    """Create the tables that are missing: those of reports and schedules, and the embedded DynamoDB's events table.
+
+    Changes nothing that exists.
 
     Outside the embedded DynamoDB the events table is yours, and is created only if --events-table names it.
     """

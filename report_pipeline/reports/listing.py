@@ -17,31 +17,13 @@ from typing import Any
 
 from report_pipeline.dynamo import batch_get, batch_write, dynamo_errors
 from report_pipeline.reports.heads import Attribute, Head, head_key, read_head
+from report_pipeline.tables import query
 from report_pipeline.windows import Window, format_instant
 
 SHORT = timedelta(hours=25)
 """As long as a day can be where the clocks move by an hour: the usual windows are all found by the one query."""
 
 _ALL = "#all"
-
-
-def query(client: Any, table: str, action: str, condition: str, values: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every item that a query gives, page after page, read consistently; `action` is what errors say was done."""
-    items: list[dict[str, Any]] = []
-    more: dict[str, Any] = {}
-    with dynamo_errors(action, table):
-        while True:
-            answer = client.query(
-                TableName=table,
-                KeyConditionExpression=condition,
-                ExpressionAttributeValues=values,
-                ConsistentRead=True,
-                **more,
-            )
-            items += answer["Items"]
-            if "LastEvaluatedKey" not in answer:
-                return items
-            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
 
 def heads(client: Any, table: str, report: str, first: str | None = None, last: str | None = None) -> list[Head]:

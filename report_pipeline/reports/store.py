@@ -27,8 +27,7 @@ from report_pipeline.reports.build import BuiltReport
 from report_pipeline.reports.columns import columns_of, sorted_by
 from report_pipeline.reports.heads import Entry, Head, head_item, head_key, read_head
 from report_pipeline.reports.items import Digest, EncodedRow, check_size, decode_rows, encode_rows, shard_of
-from report_pipeline.reports.table import check_table, create_reports_table
-from report_pipeline.tables import describe_table
+from report_pipeline.tables import PK_SK, check_pk_sk, create_table, describe_table, query
 from report_pipeline.windows import Window
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ class ReportStore:
 
     def create(self) -> None:
         """Create the table, on demand, and wait until it can be used. One that exists stays as it is."""
-        create_reports_table(self._client, self._table)
+        create_table(self._client, self._table, PK_SK)
 
     def exists(self) -> bool:
         """Whether there is a table of that name."""
@@ -103,7 +102,7 @@ class ReportStore:
         Raises:
             PermanentFailure: there is none, or it has other keys; the message names table and keys.
         """
-        check_table(self._client, self._table)
+        check_pk_sk(self._client, self._table, "reports")
 
     def publish(self, built: BuiltReport, *, run_id: str, head: Head | Unknown | None = UNKNOWN) -> Receipt:
         """Make a built report the current one of its window.
@@ -288,7 +287,7 @@ class ReportStore:
     def _shard(self, head: Head, entry: Entry, shard: int) -> list[dict[str, Any]]:
         values = {":pk": {"S": _row_partition(head, shard)}, ":attempt": {"S": f"{entry.attempt}#"}}
         condition = "pk = :pk AND begins_with(sk, :attempt)"
-        return listing.query(self._client, self._table, "reading the rows of a report", condition, values)
+        return query(self._client, self._table, "reading the rows of a report", condition, values)
 
 
 class _Rows:

@@ -41,12 +41,16 @@ def filled(aws: Any, run: Run, file: Path) -> Any:
 
 def test_init_leaves_the_events_table_alone_unless_it_is_named(aws: Any, run: Run) -> None:
     ran = run("init")
-    assert (ran.code, json.loads(ran.out)) == (0, {"events": "not asked for", "reports": "created"})
-    assert aws.list_tables()["TableNames"] == ["reports"]
-    assert json.loads(run("init", "--events-table", "events").out) == {"events": "created", "reports": "exists"}
+    assert (ran.code, json.loads(ran.out)) == (
+        0,
+        {"events": "not asked for", "reports": "created", "schedules": "created"},
+    )
+    assert aws.list_tables()["TableNames"] == ["reports", "schedules"]
+    there = {"reports": "exists", "schedules": "exists"}
+    assert json.loads(run("init", "--events-table", "events").out) == {"events": "created", **there}
     table = aws.describe_table(TableName="events")["Table"]
     assert table["StreamSpecification"] == {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
-    assert json.loads(run("init").out) == {"events": "exists", "reports": "exists"}
+    assert json.loads(run("init").out) == {"events": "exists", **there}
 
 
 def test_init_refuses_a_name_that_nothing_else_would_use(aws: Any, run: Run) -> None:
