@@ -14,6 +14,7 @@ import dagster as dg
 from pydantic import Field
 
 from report_pipeline.dagster import records
+from report_pipeline.dagster.beginning import begin_requested
 from report_pipeline.dagster.builds import Builds
 from report_pipeline.dagster.checks import check_results, check_specs
 from report_pipeline.dagster.events import now_and_then
@@ -75,6 +76,7 @@ def report_asset(definition: "ReportDefinition", cadence: Cadence | None, settin
                 for partition in context.partition_keys
             }
             with pipeline.open() as rooms:
+                begin_requested(context, rooms.store)
                 heads = rooms.store.heads_of(definition.name, windows.values())
                 brought = rooms.bring_up_to_date(
                     list(windows.values()),

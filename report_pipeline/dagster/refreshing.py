@@ -1,12 +1,13 @@
-"""The sensors that refresh reports: one for each report that says `refresh: on_events`.
+"""The sensors that go by what comes in: one for each report that says `refresh: on_events`, and schedules that do.
 
 What is to be built again is the domain's decision (`report_pipeline.schedules.refresh`); here it is told what the
 archive, the reports table and Dagster know, and its requests become run requests.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 
 from report_pipeline.dagster import records
 from report_pipeline.dagster.events import not_running
+from report_pipeline.dagster.facts import PRIORITY_TAG, SCHEDULE_TAG
 from report_pipeline.dagster.failures import failures
 from report_pipeline.dagster.following import SENSOR_SECONDS, SET_UP_ANEW, cannot_follow
 from report_pipeline.dagster.in_flight import PRESUMED_DEAD, keys_of_backfills, keys_of_runs, unfinished_runs
@@ -32,7 +34,7 @@ from report_pipeline.events.touched import Touched
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.definition import CUSTOM
 from report_pipeline.schedules import refresh
-from report_pipeline.windows import Window
+from report_pipeline.windows import Cadence, Window
 
 if TYPE_CHECKING:
     from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
@@ -40,10 +42,12 @@ if TYPE_CHECKING:
 
     from report_pipeline.reports.definition import ReportDefinition
     from report_pipeline.reports.store import Head, ReportStore
-    from report_pipeline.settings import Settings
+    from report_pipeline.schedules.model import ScheduleSpec
 
 REFRESH_TAG = "report_pipeline/refresh"
 STEP_SECONDS = 10.0
+LEAST_BETWEEN = timedelta(seconds=30)
+"""A schedule that goes by events asks no more often than so; what comes in meanwhile is taken together."""
 
 
 def sensor_name(report: str) -> str:
@@ -52,20 +56,13 @@ def sensor_name(report: str) -> str:
 
 
 def refresh_sensor(
-    definition: "ReportDefinition", jobs: "Sequence[UnresolvedAssetJobDefinition]", settings: "Settings"
+    definition: "ReportDefinition", jobs: "Sequence[UnresolvedAssetJobDefinition]"
 ) -> dg.SensorDefinition:
     """Requests the windows of a report that late events reopen, and those that have become complete."""
-    rules = refresh.Rules(
-        report=definition.name,
-        cadences=definition.all_cadences(),
-        every=definition.refresh_every,
-        lateness=definition.allowed_lateness,
-        windows_per_run=settings.windows_per_run,
-        runs_at_once=settings.runs_at_once,
-    )
+    name = sensor_name(definition.name)
 
     @dg.sensor(
-        name=sensor_name(definition.name),
+        name=name,
         jobs=jobs,
         description="Builds the published windows again in which a late, changed or removed event falls, and those"
         f" that have become complete, at most once in {int(definition.refresh_every.total_seconds())} s.",
@@ -76,40 +73,118 @@ def refresh_sensor(
     def evaluate(
         context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> dg.SensorResult | dg.SkipReason:
-        if why := not_running(pipeline):
-            return dg.SkipReason(why)
-        assert context.repository_def is not None
-        with failures(), pipeline.open() as rooms:
-            if why := cannot_follow(rooms):
-                return dg.SkipReason(why)
-            # Whatever looks at the archive follows the stream first; beside follow_events there is little left to do.
-            followed = rooms.follow(STEP_SECONDS)
-            state = refresh.State.from_text(context.cursor) if context.cursor else None
-            found = news(rooms.archive, (state.epoch, state.version) if state else None)
-            if found is None:
-                return dg.SkipReason(SET_UP_ANEW)
-            scheduler = _Scheduler(
-                definition, rooms.store, context.instance, context.repository_def.asset_graph, pipeline.clock()
-            )
-            archive = _archive(found, rooms.store, definition.name)
-            decision = refresh.decide(state, archive, rules, scheduler, pipeline.clock())
-        requests = [_request(definition.name, request) for request in decision.requests]
-        return dg.SensorResult(
-            run_requests=requests,
-            skip_reason=None if requests else decision.describe(),
-            cursor=decision.state.to_text(),
-            asset_events=list(records.followed_days(followed)) if followed else [],
-        )
+        rules = _rules(definition, definition.all_cadences(), definition.refresh_every, pipeline)
+        return _evaluate(context, pipeline, _Sensor(name, definition, rules))
 
     return evaluate
 
 
-def _request(report: str, request: refresh.Request) -> dg.RunRequest:
-    cadence = request.cadence
+def on_events_sensor(
+    spec: "ScheduleSpec", definition: "ReportDefinition", *, description: str, starts_on: bool
+) -> dg.SensorDefinition:
+    """The sensor of a schedule that goes by events: of its cadence's windows, or its one window.
+
+    They are built when they have ended, and again when a late, changed or removed event falls in them.
+    """
+    cadence = spec.target(definition.all_cadences())
+    fixed = None if cadence else spec.window(datetime.now(UTC))
+    tags = {
+        **spec.tags,
+        SCHEDULE_TAG: spec.name,
+        **({PRIORITY_TAG: str(spec.priority)} if spec.priority else {}),
+    }
+
+    def is_own(window: Window) -> bool:
+        return cadence.matches(window) if cadence else window == fixed
+
+    @dg.sensor(
+        name=spec.name,
+        # A window of a cadence is none of its partitions before it has ended, but then it is complete.
+        job_name=job_name(definition.name, cadence.name if cadence else CUSTOM),
+        description=description,
+        minimum_interval_seconds=SENSOR_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING if starts_on else dg.DefaultSensorStatus.STOPPED,
+        tags={REPORT_TAG: definition.name},
+        owners=[spec.owner] if spec.owner else None,
+    )
+    def evaluate(
+        context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> dg.SensorResult | dg.SkipReason:
+        rules = _rules(definition, [cadence] if cadence else [], max(spec.settle, LEAST_BETWEEN), pipeline)
+        return _evaluate(context, pipeline, _Sensor(spec.name, definition, rules, tags, is_own, fixed))
+
+    return evaluate
+
+
+@dataclass(frozen=True)
+class _Sensor:
+    """What one of these sensors looks after.
+
+    Attributes:
+        tags: of its runs.
+        is_own: which windows it looks after; None: all of the report.
+        fixed: a window that is to be built although it is of no cadence.
+    """
+
+    name: str
+    definition: "ReportDefinition"
+    rules: refresh.Rules
+    tags: Mapping[str, str] = field(default_factory=dict)
+    is_own: Callable[[Window], bool] | None = None
+    fixed: Window | None = None
+
+
+def _rules(
+    definition: "ReportDefinition", cadences: "Sequence[Cadence]", every: timedelta, pipeline: Pipeline
+) -> refresh.Rules:
+    return refresh.Rules(
+        report=definition.name,
+        cadences=cadences,
+        every=every,
+        lateness=definition.allowed_lateness,
+        windows_per_run=pipeline.settings.windows_per_run,
+        runs_at_once=pipeline.settings.runs_at_once,
+    )
+
+
+def _evaluate(
+    context: dg.SensorEvaluationContext, pipeline: Pipeline, sensor: _Sensor
+) -> dg.SensorResult | dg.SkipReason:
+    if why := not_running(pipeline):
+        return dg.SkipReason(why)
+    assert context.repository_def is not None
+    report = sensor.definition.name
+    with failures(), pipeline.open() as rooms:
+        if why := cannot_follow(rooms):
+            return dg.SkipReason(why)
+        # Whatever looks at the archive follows the stream first; beside follow_events there is little left to do.
+        followed = rooms.follow(STEP_SECONDS)
+        state = refresh.State.from_text(context.cursor) if context.cursor else None
+        found = news(rooms.archive, (state.epoch, state.version) if state else None)
+        if found is None:
+            return dg.SkipReason(SET_UP_ANEW)
+        now = pipeline.clock()
+        scheduler = _Scheduler(sensor, rooms.store, context.instance, context.repository_def.asset_graph, now)
+        if state is not None and sensor.fixed is not None and sensor.fixed not in state.wanted:
+            # Its end may have passed before the sensor was there: nothing else would ask for it at first.
+            wanted = {**state.wanted, sensor.fixed: refresh.Wanted(now, None, first=True, final=False)}
+            state = replace(state, wanted=wanted)
+        decision = refresh.decide(state, _archive(found, rooms.store, report), sensor.rules, scheduler, now)
+    requests = [_request(sensor, request) for request in decision.requests]
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else decision.describe(),
+        cursor=decision.state.to_text(),
+        asset_events=list(records.followed_days(followed)) if followed else [],
+    )
+
+
+def _request(sensor: _Sensor, request: refresh.Request) -> dg.RunRequest:
+    cadence, report = request.cadence, sensor.definition.name
     return partitions_request(
         [partition_key(cadence, window) for window in request.windows],
         run_key=request.id,
-        tags={REPORT_TAG: report, REFRESH_TAG: request.id},
+        tags={**sensor.tags, REPORT_TAG: report, REFRESH_TAG: request.id},
         job_name=job_name(report, cadence.name if cadence else CUSTOM),
     )
 
@@ -128,13 +203,14 @@ class _Scheduler:
 
     def __init__(
         self,
-        definition: "ReportDefinition",
+        sensor: _Sensor,
         store: "ReportStore",
         instance: dg.DagsterInstance,
         graph: "AssetGraph",
         now: datetime,
     ) -> None:
-        self._definition = definition
+        self._sensor = sensor
+        self._definition = sensor.definition
         self._store = store
         self._instance = instance
         self._graph = graph
@@ -155,7 +231,7 @@ class _Scheduler:
 
     def last_asked(self) -> datetime | None:
         """When the sensor of this report last had a run made."""
-        tags = {"dagster/sensor_name": sensor_name(self._definition.name)}
+        tags = {"dagster/sensor_name": self._sensor.name}
         records = self._instance.get_run_records(dg.RunsFilter(tags=tags), limit=1)
         return records[0].create_timestamp.astimezone(UTC) if records else None
 
@@ -175,11 +251,15 @@ class _Scheduler:
             listed = self._custom_windows()
             windows = {key: window for key, window in listed.items() if window.overlaps(span)}
             found |= self._in_flight(CUSTOM, windows, list(listed))
-        return found
+        return {window for window in found if self._is_own(window)}
 
     def heads_overlapping(self, span: Window) -> "Iterable[Head]":
         """The heads of the published windows that overlap."""
-        return self._store.heads_overlapping(self._definition.name, span)
+        heads = self._store.heads_overlapping(self._definition.name, span)
+        return [head for head in heads if self._is_own(head.window)]
+
+    def _is_own(self, window: Window) -> bool:
+        return self._sensor.is_own is None or self._sensor.is_own(window)
 
     def heads_of(self, windows: Sequence[Window]) -> "Mapping[Window, Head]":
         """The heads of those that are published."""

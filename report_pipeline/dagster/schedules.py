@@ -1,38 +1,41 @@
-"""Schedules as Dagster schedules: each tick requests the windows that should exist and do not.
+"""Schedules as Dagster schedules, where they go by cron, and as sensors, where they go by anything else.
 
-When a schedule fires and which windows it wants is the domain's business (`report_pipeline.schedules`);
-here its wishes become run requests.
+When one fires, which windows it wants and what is asked for is the domain's business (`report_pipeline.schedules`);
+here its wishes become run requests, and the tick says what has become of each fire.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from report_pipeline.dagster.facts import AssetFacts, run_request
 from report_pipeline.dagster.failures import failures
 from report_pipeline.dagster.fires import dagster_fires
-from report_pipeline.dagster.in_flight import keys_of_backfills, keys_of_runs, unfinished_runs
-from report_pipeline.dagster.partitions import (
-    REPORT_TAG,
-    add_custom_keys,
-    dynamic_name,
-    job_name,
-    keys_around,
-    partition_key,
-    partitions_request,
-)
+from report_pipeline.dagster.hints import Hint
+from report_pipeline.dagster.partitions import REPORT_TAG, job_name
+from report_pipeline.dagster.refreshing import on_events_sensor
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.definition import CUSTOM
-from report_pipeline.schedules.reconcile import due, group, limit
+from report_pipeline.schedules.engine import Evaluation, Limits, evaluate
+from report_pipeline.schedules.occurrences import Life
+from report_pipeline.windows import Cadence
 
 if TYPE_CHECKING:
+    from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
     from report_pipeline.reports.definition import ReportDefinition
     from report_pipeline.schedules.model import ScheduleSpec
-    from report_pipeline.schedules.occurrences import Life
+
+SENSOR_SECONDS = 1
+"""A sensor is looked at in each round of the daemon, which takes some five seconds; most looks cost nothing."""
+
+Reports = Mapping[str, "ReportDefinition"]
+Target = tuple[str, str]
+"""A report and its cadence, or `custom`."""
 
 
 @dataclass
@@ -42,20 +45,24 @@ class Known:
     Attributes:
         spec: the definition in force.
         lives: it and those before it, the oldest first, each with the fires for which it counts. It is set anew
-            while the process runs when the store tells more; what is evaluated reads it each time.
+            while the process runs when the store tells more; what is evaluated reads it each time. Where nobody
+            has recorded when the definition was made, it counts for every fire within its look-back.
         source: `yaml`, or who put it into the store: `cli`, `launchpad`, `import`.
         starts_on: whether it is switched on when it is seen for the first time.
     """
 
     spec: "ScheduleSpec"
-    lives: "tuple[Life, ...]" = ()
+    lives: tuple[Life, ...] = ()
     source: str = "yaml"
     starts_on: bool = False
 
+    def __post_init__(self) -> None:
+        self.lives = self.lives or (Life(self.spec),)
 
-def schedule_of(known: Known, definition: "ReportDefinition") -> dg.ScheduleDefinition | dg.SensorDefinition:
-    """What Dagster shows of a schedule: a schedule where it goes by cron, else a sensor."""
-    return report_schedule(known.spec, definition)
+    @property
+    def is_cron(self) -> bool:
+        """Whether it is shown as a Dagster schedule; else it is a sensor."""
+        return bool(self.spec.cron)
 
 
 def report_job(report: str, cadence: str) -> "UnresolvedAssetJobDefinition":
@@ -67,60 +74,169 @@ def report_job(report: str, cadence: str) -> "UnresolvedAssetJobDefinition":
     )
 
 
-def report_schedule(spec: "ScheduleSpec", definition: "ReportDefinition") -> dg.ScheduleDefinition:
-    """The Dagster schedule of `spec`; its switch starts as the YAML says and is the UI's from then on."""
-    cadence = spec.cadence(definition.all_cadences())
-    asset = dg.AssetKey([definition.name, cadence.name if cadence else CUSTOM])
+def cadence_of(spec: "ScheduleSpec", reports: Reports) -> Cadence | None:
+    """The cadence whose windows a definition wants; None where they are custom ones, or its report is gone."""
+    return spec.target(reports[spec.report].all_cadences()) if spec.report in reports else None
+
+
+def target_of(spec: "ScheduleSpec", reports: Reports) -> Target:
+    """The asset whose windows a definition wants."""
+    cadence = cadence_of(spec, reports)
+    return spec.report, cadence.name if cadence else CUSTOM
+
+
+def look(
+    known: Known,
+    reports: Reports,
+    pipeline: Pipeline,
+    instance: dg.DagsterInstance,
+    graph: "AssetGraph",
+    now: datetime,
+    *,
+    after: datetime | None = None,
+    only: Target | None = None,
+    only_look: bool = False,
+) -> Evaluation:
+    """Evaluate a schedule against what Dagster and the reports table know; see `report_pipeline.schedules.engine`.
+
+    Args:
+        only: ask for windows of this asset alone.
+    """
+    settings = pipeline.settings
+
+    def of(spec: "ScheduleSpec") -> Cadence | None:
+        return cadence_of(spec, reports)
+
+    with failures(), pipeline.open_store() as store:
+
+        def asset_of(spec: "ScheduleSpec", cadence: Cadence | None) -> AssetFacts | None:
+            if spec.report not in reports:
+                return None
+            return AssetFacts(spec.report, cadence, store=store, instance=instance, graph=graph, now=now)
+
+        return evaluate(
+            known.lives,
+            now,
+            cron=dagster_fires,
+            cadence_of=of,
+            asset_of=asset_of,
+            limits=Limits(settings.windows_per_run, settings.runs_at_once),
+            after=after,
+            only=None if only is None else lambda spec: target_of(spec, reports) == only,
+            only_look=only_look,
+        )
+
+
+def schedule_of(
+    known: Known, definition: "ReportDefinition", others: Reports | None = None
+) -> dg.ScheduleDefinition | dg.SensorDefinition:
+    """What Dagster shows of a schedule: a schedule where it goes by cron, else a sensor.
+
+    Args:
+        definition: of the report whose windows it wants.
+        others: all reports by name, for what it wanted before it was changed.
+    """
+    reports = {**(others or {}), definition.name: definition}
+    if known.is_cron:
+        return _by_cron(known, reports)
+    if known.spec.on_events:
+        return on_events_sensor(known.spec, definition, description=_description(known), starts_on=known.starts_on)
+    return _by_sensor(known, reports)
+
+
+def _by_cron(known: Known, reports: Reports) -> dg.ScheduleDefinition:
+    spec = known.spec
+    target = target_of(spec, reports)
 
     @dg.schedule(
         name=spec.name,
-        job_name=job_name(*asset.path),
-        cron_schedule=spec.cron,
+        job_name=job_name(*target),
+        cron_schedule=list(spec.cron) if len(spec.cron) > 1 else spec.cron[0],
         execution_timezone=spec.zone,
-        description=" ".join(filter(None, [spec.description, f"Runs {spec.describe()}."])),
-        default_status=dg.DefaultScheduleStatus.RUNNING if spec.enabled else dg.DefaultScheduleStatus.STOPPED,
-        tags={REPORT_TAG: definition.name},
+        description=_description(known),
+        default_status=dg.DefaultScheduleStatus.RUNNING if known.starts_on else dg.DefaultScheduleStatus.STOPPED,
+        tags={REPORT_TAG: spec.report},
+        owners=[spec.owner] if spec.owner else None,
     )
-    def evaluate(
+    def tick(
         context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        scheduled = context.scheduled_execution_time.astimezone(UTC)
-        windows = due(spec, scheduled, fires=dagster_fires)
-        wanted = {
-            partition_key(cadence, window): window for window in windows if cadence is None or cadence.matches(window)
-        }
-        if not wanted:
-            return dg.SkipReason("No window is due yet.")
-        with failures(), pipeline.open_store() as store:
-            published = store.heads_of(definition.name, wanted.values())
-        keys = [key for key, window in wanted.items() if window not in published]
-        listed = None if cadence else context.instance.get_dynamic_partitions(dynamic_name(definition.name))
         assert context.repository_def is not None
-        runs = unfinished_runs(context.instance, asset, job_name(*asset.path), pipeline.clock())
-        building = keys_of_runs(runs, keys, listed)
-        building |= keys_of_backfills(context.instance, context.repository_def.asset_graph, asset, keys)
-        keys = [key for key in keys if key not in building]
-        if not keys:
-            return dg.SkipReason(f"All {len(wanted)} windows that are due are published or being built.")
-        if cadence:
-            order = keys_around(cadence, [wanted[key] for key in keys])
-        else:
-            # Ranges of dynamic partitions follow the order in which the keys were added.
-            add_custom_keys(context.instance, definition.name, keys)
-            order = list(context.instance.get_dynamic_partitions(dynamic_name(definition.name)))
-        groups = group(keys, order, pipeline.settings.windows_per_run)
-        running = sum(run.tags.get("dagster/schedule_name") == spec.name for run in runs)
-        chosen = limit(groups, running, pipeline.settings.runs_at_once)
-        said = f"{len(keys)} of the {len(wanted)} windows that are due are missing; {running} runs of this schedule"
-        if not chosen:
-            return dg.SkipReason(f"{said} have not ended, so all wait for a later tick.")
-        waiting = len(keys) - sum(map(len, chosen))
-        context.log.info(f"{said} have not ended; {len(chosen)} more requested, {waiting} windows wait.")
-        return [_request(definition.name, part) for part in chosen]
+        scheduled = context.scheduled_execution_time.astimezone(UTC)
+        preview = is_preview(context)
+        # A tick that comes late finds what has become due since; a preview is of the time that was chosen.
+        now = scheduled if preview else max(scheduled, pipeline.clock())
+        graph = context.repository_def.asset_graph
+        found = look(known, reports, pipeline, context.instance, graph, now, only=target, only_look=preview)
+        if preview:
+            return _previewed(found)
+        requests = [run_request(launch, with_job=False) for launch in found.launches]
+        context.log.info(found.describe())
+        return requests or dg.SkipReason(found.describe())
 
-    return evaluate
+    return tick
 
 
-def _request(report: str, keys: Sequence[str]) -> dg.RunRequest:
-    run_key = keys[0] if len(keys) == 1 else f"{keys[0]}..{keys[-1]}"
-    return partitions_request(keys, run_key=run_key, tags={REPORT_TAG: report})
+def _by_sensor(known: Known, reports: Reports) -> dg.SensorDefinition:
+    spec = known.spec
+    target = target_of(spec, reports)
+
+    @dg.sensor(
+        name=spec.name,
+        job_name=job_name(*target),
+        description=_description(known),
+        minimum_interval_seconds=SENSOR_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING if known.starts_on else dg.DefaultSensorStatus.STOPPED,
+        tags={REPORT_TAG: spec.report},
+        owners=[spec.owner] if spec.owner else None,
+    )
+    def tick(context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.SensorResult:
+        assert context.repository_def is not None
+        graph = context.repository_def.asset_graph
+        preview = is_preview(context)
+        now = pipeline.clock()
+        hint = Hint.from_text(context.cursor, known.lives)
+        if not preview and not hint.is_time(now):
+            return dg.SensorResult(skip_reason=hint.describe(), cursor=context.cursor)
+        found = look(
+            known,
+            reports,
+            pipeline,
+            context.instance,
+            graph,
+            now,
+            after=None if preview else hint.after(now),
+            only=target,
+            only_look=preview,
+        )
+        if preview:
+            previewed = _previewed(found)
+            requests = previewed if isinstance(previewed, list) else []
+            return dg.SensorResult(run_requests=requests, skip_reason=None if requests else found.describe())
+        requests = [run_request(launch, with_job=False) for launch in found.launches]
+        context.log.info(found.describe())
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else found.describe(),
+            cursor=hint.next_hint(found, now, known.lives[-1], cadence_of(spec, reports)).to_text(),
+        )
+
+    return tick
+
+
+def is_preview(context: dg.ScheduleEvaluationContext | dg.SensorEvaluationContext) -> bool:
+    """Whether the UI only wants to show what a tick would do: only a tick of the daemon has a number to log under."""
+    key = context.log_key
+    return not key or not key[-1].isdigit()
+
+
+def _previewed(found: Evaluation) -> list[dg.RunRequest] | dg.SkipReason:
+    requests = [run_request(launch, with_job=False) for launch in found.launches]
+    return requests or dg.SkipReason(found.describe())
+
+
+def _description(known: Known) -> str:
+    said = f"Runs {known.spec.describe()}."
+    if known.source != "yaml":
+        said += " Made at run time; `report-pipeline schedules set` and the job `edit_schedule` change it."
+    return " ".join(filter(None, [known.spec.description, said]))

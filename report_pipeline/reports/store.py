@@ -88,6 +88,16 @@ class ReportStore:
         self._client = client
         self._table = table
 
+    @property
+    def client(self) -> Any:
+        """The low-level DynamoDB client."""
+        return self._client
+
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        return self._table
+
     def create(self) -> None:
         """Create the table, on demand, and wait until it can be used. One that exists stays as it is."""
         create_table(self._client, self._table, PK_SK)

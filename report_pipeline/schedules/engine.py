@@ -124,6 +124,7 @@ def evaluate(
     asset_of: Callable[[ScheduleSpec, Cadence | None], Asset | None],
     limits: Limits,
     after: datetime | None = None,
+    only: Callable[[ScheduleSpec], bool] | None = None,
     only_look: bool = False,
 ) -> Evaluation:
     """Ask for what the schedule wants and does not have.
@@ -136,7 +137,8 @@ def evaluate(
         asset_of: the asset of a definition; None where it is gone.
         limits: of runs.
         after: only the fires later than this; None: all within the look-back.
-        only_look: account for everything, and ask for nothing.
+        only: leave out the occurrences of definitions for which this says no.
+        only_look: account for everything, and ask for nothing; `launches` are then those that would be made.
     """
     spec = lives[-1].spec
     horizon = now - spec.look_back - spec.settle - spec.jitter
@@ -146,6 +148,8 @@ def evaluate(
     targets: dict[tuple[str, str | None], list[Occurrence]] = {}
     of: dict[tuple[str, str | None], tuple[ScheduleSpec, Cadence | None]] = {}
     for occurrence in found:
+        if only is not None and not only(occurrence.spec):
+            continue
         cadence = cadence_of(occurrence.spec)
         key = (occurrence.spec.report, cadence.name if cadence else None)
         targets.setdefault(key, []).append(occurrence)
@@ -189,6 +193,8 @@ def _ask(
     facts = Facts(published, building, sorted(runs, key=lambda run: run.created))
     decision = decide(spec, found, facts, now, runs_at_once=limits.runs_at_once)
     if only_look:
+        parts = group(decision.wanted, decision.wanted, limits.windows_per_run)
+        evaluation.launches += [Launch("", target, cadence, tuple(part)) for part in parts]
         evaluation.accounts += decision.accounts
         return
     waiting = {each.id for each in pending}

@@ -1,34 +1,10 @@
-"""Which windows should exist by a schedule's tick, and which runs build those of them that are missing.
-
-A tick that was missed, a run that crashed, an edited schedule need no case of their own: whatever is
-due within the look-back, not published and not being built, is asked for by the next tick. Everything
-here is a pure function.
-"""
+"""How windows become runs: neighbours together, and no more runs at once than are allowed. Pure functions."""
 
 from collections.abc import Hashable, Iterable, Sequence
-from datetime import datetime
 from typing import TypeVar
-
-from report_pipeline.schedules.calendar import Fires
-from report_pipeline.schedules.model import ScheduleSpec
-from report_pipeline.windows import Window
 
 T = TypeVar("T")
 Name = TypeVar("Name", bound=Hashable)
-
-
-def due(spec: ScheduleSpec, scheduled: datetime, *, fires: Fires) -> list[Window]:
-    """The windows that should exist by the tick, in order, each once.
-
-    Every fire later than `scheduled - look_back`, up to and with `scheduled`, wants the window counted
-    from its own time, unless that has not ended yet: a report of it would miss what is still to come.
-
-    Args:
-        scheduled: the time for which the tick was scheduled; aware.
-        fires: the scheduler's own cron engine.
-    """
-    wanted = {spec.window(fire) for fire in fires(spec.cron, spec.zone, scheduled - spec.look_back, scheduled)}
-    return sorted(window for window in wanted if window.end <= scheduled)
 
 
 def group(items: Iterable[Name], order: Sequence[Name], at_most: int) -> list[list[Name]]:

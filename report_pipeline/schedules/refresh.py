@@ -30,7 +30,7 @@ from report_pipeline.schedules.refresh_wants import (
 )
 from report_pipeline.windows import Cadence, Window
 
-__all__ = ["Archive", "Change", "Decision", "Outcome", "Request", "Rules", "Scheduler", "State", "decide"]
+__all__ = ["Archive", "Change", "Decision", "Outcome", "Request", "Rules", "Scheduler", "State", "Wanted", "decide"]
 
 Outcome = Literal["running", "done", "failed"]
 """What became of a request: its run has not ended, succeeded, or failed in at least one window."""

@@ -1,0 +1,103 @@
+"""The sensor that does for schedules by cron what lies between two ticks.
+
+Dagster runs a tick at each time of the cron and, after downtime, only the newest. What is due later than its fire
+(settle, jitter), waits for an earlier run, is tried again, or was missed, cannot wait for the next tick, which may
+be a month away. Here each schedule whose switch is on is evaluated by the same function as its ticks are.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from report_pipeline.dagster.events import not_running
+from report_pipeline.dagster.facts import run_request
+from report_pipeline.dagster.hints import Hint
+from report_pipeline.dagster.schedules import SENSOR_SECONDS, Known, Reports, cadence_of, is_preview, look
+from report_pipeline.dagster.switches import states
+from report_pipeline.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+CATCH_UP_SENSOR = "schedule_catch_up"
+_BUDGET_SECONDS = 20.0
+"""An evaluation may take a minute; what is not looked at within this time comes first in the next."""
+
+BEHIND = timedelta(seconds=20)
+"""So far it stays behind the clock: what is due at a fire is asked for by the tick, which the UI then shows."""
+
+
+def catch_up_sensor(
+    known: Sequence[Known], reports: Reports, jobs: "Sequence[UnresolvedAssetJobDefinition]"
+) -> dg.SensorDefinition:
+    """Evaluates the schedules by cron between their ticks, and of all schedules what an edit has left to do.
+
+    Args:
+        known: all schedules.
+        reports: all reports by name.
+        jobs: the job of each report asset.
+    """
+
+    @dg.sensor(
+        name=CATCH_UP_SENSOR,
+        jobs=jobs,
+        description="Asks for what schedules by cron have due between their ticks: after downtime, after `settle` and"
+        " jitter, when an earlier run has ended, and after a failure. Only schedules that are switched on.",
+        minimum_interval_seconds=SENSOR_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def evaluate(
+        context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> dg.SensorResult | dg.SkipReason:
+        if is_preview(context):
+            return dg.SkipReason("Preview each schedule by itself.")
+        if why := not_running(pipeline):
+            return dg.SkipReason(why)
+        assert context.repository_def is not None
+        graph = context.repository_def.asset_graph
+        on = states(context.instance)
+        hints: dict[str, str] = json.loads(context.cursor or "{}")
+        kept: dict[str, str] = {}
+        requests: list[dg.RunRequest] = []
+        said: list[str] = []
+        began = time.monotonic()
+        waiting = [each for each in known if each.is_cron and on.get(each.spec.name, each.starts_on)]
+        # Those without a hint come first: nothing is known of them.
+        for each in sorted(waiting, key=lambda each: each.spec.name in hints):
+            name, now = each.spec.name, pipeline.clock() - BEHIND
+            hint = Hint.from_text(hints.get(name), each.lives)
+            if time.monotonic() - began > _BUDGET_SECONDS:
+                continue
+            if not hint.is_time(now):
+                kept[name] = hints[name]
+                continue
+            try:
+                found = look(each, reports, pipeline, context.instance, graph, now, after=hint.after(now))
+            except dg.Failure as failure:
+                # Of another schedule something may be done nevertheless, and the next round tries this one again.
+                said.append(f"{name} could not be looked at: {failure.description}")
+                context.log.error(said[-1])
+                continue
+            requests += [run_request(launch, with_job=True) for launch in found.launches]
+            kept[name] = hint.next_hint(found, now, each.lives[-1], cadence_of(each.spec, reports)).to_text()
+            if found.launches or found.cancelled:
+                said.append(f"{name}: {found.describe()}")
+                context.log.info(said[-1])
+        if said and not requests and not kept:
+            raise dg.Failure(" ".join(said), allow_retries=False)
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else " ".join(said) or _nothing(len(waiting)),
+            cursor=json.dumps(kept),
+        )
+
+    return evaluate
+
+
+def _nothing(count: int) -> str:
+    schedules = "schedule" if count == 1 else "schedules"
+    return f"{count} {schedules} by cron switched on; nothing to do between their ticks."
