@@ -185,22 +185,41 @@ def problems_of(
     `prefix` is where in the document the validated value stands. With `model`, the class that was
     validated, an unknown key gets the nearest known one suggested.
     """
-    found: dict[tuple[Location, str], list[str]] = {}
+    problems = []
+    for known, where, message in _messages(error, lines, prefix, model):
+        text = path_text(where)
+        problems.append(Problem(file, lines.at(known), f"{text}: {message}" if text else message))
+    return sorted(problems, key=lambda problem: problem.line)
+
+
+def mistakes_of(
+    error: ValidationError, lines: Lines, prefix: Location = (), model: type[BaseModel] | None = None
+) -> list[tuple[Location, str]]:
+    """What a failed validation says, each mistake with its place in the document; arguments as in `problems_of`."""
+    return [(where, message) for _, where, message in _messages(error, lines, prefix, model)]
+
+
+def _messages(
+    error: ValidationError, lines: Lines, prefix: Location, model: type[BaseModel] | None
+) -> list[tuple[Location, Location, str]]:
+    """Each mistake: the deepest place that is in the document, the place that is named, and the message."""
+    found: dict[tuple[Location, Location], list[str]] = {}
+    several: list[tuple[Location, Location, str]] = []
     for details in error.errors(include_url=False):
         loc = (*prefix, *details["loc"])
         missing = details["type"] == "missing"
         known = lines.known(loc)
         where = (*known, details["loc"][-1]) if missing else known
-        texts = found.setdefault((known, _path_text(where)), [])
         text = _message(details, model)
+        if where == loc:
+            if (known, where, text) not in several:
+                several.append((known, where, text))
+            continue
+        # Several messages for one value at places that the document doesn't have are of a union's members.
+        texts = found.setdefault((known, where), [])
         if text not in texts:
             texts.append(text)
-    problems = []
-    for (known, text), texts in found.items():
-        # Several messages for one value are the members of a union, none of which fits.
-        message = ", or ".join(texts)
-        problems.append(Problem(file, lines.at(known), f"{text}: {message}" if text else message))
-    return sorted(problems, key=lambda problem: problem.line)
+    return several + [(known, where, ", or ".join(texts)) for (known, where), texts in found.items()]
 
 
 def nearest(word: object, known: Iterable[object]) -> str:
@@ -212,7 +231,8 @@ def nearest(word: object, known: Iterable[object]) -> str:
     return f"; known: {', '.join(names)}" if names else ""
 
 
-def _path_text(loc: Location) -> str:
+def path_text(loc: Location) -> str:
+    """A place as people write it: `schedules[0].cron`."""
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)

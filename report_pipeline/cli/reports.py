@@ -154,8 +154,14 @@ def list_schedules(form: str) -> None:
             say(f"The definition of {name} is broken; `report-pipeline check` says where.")
             continue
         for spec in found.schedules:
-            cadence = spec.cadence(found.all_cadences())
-            fires = dagster_fires(spec.cron, spec.zone, now, now + timedelta(days=_days_ahead(spec.cron)))
+            cadence = spec.target(found.all_cadences())
+            fires = sorted(
+                {
+                    fire
+                    for cron in spec.cron
+                    for fire in dagster_fires(cron, spec.zone, now, now + timedelta(days=_days_ahead(cron)))
+                }
+            )
             listed.append(
                 {
                     "name": spec.name,

@@ -10,7 +10,8 @@ from pydantic_core import PydanticCustomError
 from report_pipeline.errors import CallerMistake
 from report_pipeline.instants import did_you_mean, parse_zone
 from report_pipeline.reports.columns import tidy_word
-from report_pipeline.schedules.model import Duration, Lateness, ScheduleSpec
+from report_pipeline.schedules.fields import Duration, Lateness, check_owner
+from report_pipeline.schedules.model import ScheduleSpec
 from report_pipeline.units import Unit
 
 ON_EVENTS: Final = "on_events"
@@ -69,9 +70,10 @@ def _type_word(value: str) -> str:
 
 
 def _owner(value: str) -> str:
-    if not re.fullmatch(r"team:[A-Za-z0-9_ -]+|[^@\s]+@[^@\s]+\.[^@\s]+", value):
-        raise _mistake(f"{value!r} is no owner. Expected an e-mail address, or team: and a name.")
-    return value
+    try:
+        return check_owner(value)
+    except ValueError as mistake:
+        raise _mistake(str(mistake)) from None
 
 
 def _refresh(value: object) -> object:

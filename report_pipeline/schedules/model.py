@@ -1,181 +1,203 @@
-"""What a schedule is: when it fires, and which window each of its fires wants."""
+"""What a schedule is: when it fires, which window each fire wants, and what becomes of fires that were missed."""
 
-import re
-from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta
-from functools import partial
-from typing import Annotated, Self, TypeVar
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
     model_validator,
 )
 
 from report_pipeline.errors import CallerMistake
-from report_pipeline.instants import SECOND, describe_duration, did_you_mean, parse_duration, parse_instant, parse_zone
-from report_pipeline.schedules.calendar import check_cron, describe_cron, fires_a_day
-from report_pipeline.units import Unit, require_whole_hours
+from report_pipeline.instants import did_you_mean
+from report_pipeline.schedules.contradictions import MOST_FIRES, by_presence, by_value, foreign
+from report_pipeline.schedules.fields import (
+    LATEST,
+    Anchor,
+    Bounds,
+    Crons,
+    Delay,
+    End,
+    Exclusions,
+    Flag,
+    Instants,
+    MisfireName,
+    Name,
+    OverlapName,
+    Owner,
+    Place,
+    Priority,
+    Retries,
+    Rule,
+    Solar,
+    Span,
+    Start,
+    Tags,
+    Text,
+    UnitName,
+    Zone,
+    fail_at,
+    with_errors,
+    written,
+)
+from report_pipeline.schedules.kinds import Misfire, Overlap
+from report_pipeline.schedules.words import describe
 from report_pipeline.windows import Cadence, Window
 
-# Every tick counts all of them and compares them with what is there; more is hardly ever meant.
-MOST_FIRES = 10_000
-# Longer than any archive keeps events, and short enough to count with.
-LATEST = timedelta(days=3660)
-# Zones whose clocks have moved by part of an hour since then have no hourly grid to rely on.
-HOURS_SINCE = date(2020, 1, 1)
-T = TypeVar("T")
+__all__ = ["EPOCH", "LATEST", "MOST_FIRES", "Misfire", "Overlap", "ScheduleSpec", "Solar"]
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""From where `every` is counted if nothing else is said."""
 
-def _read(parse: Callable[[str], T], value: object, expected: str) -> T:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text. Expected {expected}.")
-    try:
-        return parse(value)
-    except CallerMistake as mistake:
-        raise ValueError(str(mistake)) from None
-
-
-def _duration(value: object) -> timedelta:
-    if isinstance(value, timedelta) and value > timedelta(0) and not value % SECOND:
-        return value
-    return _read(parse_duration, value, "a number with its unit, such as 15m")
-
-
-def _lateness(value: object) -> timedelta:
-    if not isinstance(value, timedelta):
-        value = _read(partial(parse_duration, zero=True), value, "a number with its unit, such as 1h, or 0s for none")
-    if not timedelta(0) <= value <= LATEST or value % SECOND:
-        raise ValueError(f"{value} is no lateness. Expected whole seconds, from 0s to {LATEST.days}d.")
-    return value
-
-
-def _unit(value: object) -> Unit:
-    try:
-        return Unit(value)  # type: ignore[arg-type] # any other value raises
-    except ValueError:
-        near = did_you_mean(str(value), Unit)
-        raise ValueError(f"{value!r} is no unit of time. Expected {', '.join(Unit)}.{near}") from None
-
-
-def _bounds(value: object) -> tuple[datetime, datetime]:
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError(f"{value!r} is no window. Expected its start and its end, such as {EXAMPLE}.")
-    try:
-        start, end = (
-            item if isinstance(item, datetime) else parse_instant(str(item), what=f"The window's {name}")
-            for item, name in zip(value, ("start", "end"), strict=True)
-        )
-        window = Window(start, end)
-    except CallerMistake as mistake:
-        raise ValueError(str(mistake)) from None
-    return window.start, window.end
-
-
-EXAMPLE = "[2019-06-22T00:00+09:00, 2019-06-25T00:00+09:00]"
-TEXT = {"type": "string"}
-Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema(TEXT | {"examples": ["15m", "1d"]})]
-Lateness = Annotated[timedelta, BeforeValidator(_lateness), WithJsonSchema(TEXT | {"examples": ["0s", "1h"]})]
-"""A duration that may be zero."""
-UnitName = Annotated[Unit, BeforeValidator(_unit)]
-Bounds = Annotated[
-    tuple[datetime, datetime],
-    BeforeValidator(_bounds),
-    WithJsonSchema({"type": "array", "items": TEXT, "minItems": 2, "maxItems": 2}),
-]
+# What decides which fires there are, and which windows of which report they want.
+_TIMING = (
+    *("report", "cadence", "last", "previous", "between", "since_last", "settle"),
+    *("cron", "every", "anchor", "rrule", "at", "solar", "on_events"),
+    *("zone", "start", "end", "exclude", "jitter", "once"),
+)
 
 
 class ScheduleSpec(BaseModel):
-    """A schedule as its report's YAML says it.
+    """A schedule as a person says it, in YAML or at run time.
 
-    `cron` counts local time in `zone`. Each fire wants one window, counted from the time for which it
-    was scheduled: the `last` so long, the `previous` whole unit of local time, or always the fixed one
-    `between` two instants. At each fire, every window of the past `look_back` that is missing is wanted.
+    Each fire wants one window, counted from the time for which it was scheduled, never from the clock. All
+    instants are aware and in UTC; local dates and times are those of `zone`; durations are whole seconds.
 
     Validation takes a context `{"is_valid_cron": callable}`: the scheduler's own opinion of a cron.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    description: str = ""
-    cron: str
-    zone: str = "UTC"
-    last: Duration | None = None
-    previous: UnitName | None = None
-    between: Bounds | None = None
-    look_back: Duration = timedelta(days=1)
-    enabled: bool = False
+    name: Name
+    report: Text = Field(default="", description="The report it builds; in a report's own YAML it is that report.")
+    description: Text = Field(default="", description="What it is for.")
+    owner: Owner = Field(default="", description="An e-mail address, or team:NAME.")
+    enabled: Flag = Field(default=False, description="Whether it is on when it is first loaded.")
+    zone: Zone = Field(default="UTC", description="IANA name, such as Asia/Tokyo, for local dates and times.")
 
-    @field_validator("name", mode="before")
+    cadence: Text | None = Field(default=None, description="The newest window of this cadence of the report.")
+    last: Span | None = Field(default=None, description="The time of this length up to the fire, such as 15m.")
+    previous: UnitName | None = Field(default=None, description="The whole hour, day, week or month before the fire.")
+    between: Bounds | None = Field(default=None, description="Always this window: its start and its end.")
+    since_last: Flag = Field(default=False, description="The time from the fire before this one to this one.")
+    settle: Delay = Field(default=timedelta(0), description="How long after the fire the window is read, such as 10m.")
+
+    cron: Crons = Field(default=(), description="One or several: minute, hour, day of the month, month, weekday.")
+    every: Span | None = Field(default=None, description="So often, from 1s up, such as 5m.")
+    anchor: Anchor | None = Field(default=None, description="A fire of `every`, from which the others are counted.")
+    rrule: Rule | None = Field(default=None, description="A rule of RFC 5545, such as FREQ=MONTHLY;BYDAY=-1FR.")
+    at: Instants = Field(default=(), description="One or several instants, with their offsets from UTC.")
+    solar: Place | None = Field(default=None, description="{event: sunset, latitude: 35.68, longitude: 139.69}")
+    on_events: Flag = Field(default=False, description="Whenever events have come in.")
+
+    start: Start | None = Field(default=None, description="No fires before this instant.")
+    end: End | None = Field(default=None, description="No fires at or after this instant.")
+    exclude: Exclusions = Field(default=(), description="Dates, weekdays and ranges on which it does not fire.")
+    jitter: Delay = Field(default=timedelta(0), description="Launches are delayed by up to so much; windows are not.")
+    once: Flag = Field(default=False, description="Only the first fire counts.")
+
+    misfire: MisfireName = Field(default=Misfire.ALL, description="Which missed fires are made good: all, last, none.")
+    look_back: Span = Field(default=timedelta(days=1), description="How old what is made good may be at most.")
+    grace: Span = Field(default=timedelta(minutes=1), description="From how late on a fire counts as missed.")
+    overlap: OverlapName = Field(
+        default=Overlap.ALLOW, description="While a run goes on: allow, skip, queue_one, queue_all, cancel_running."
+    )
+    retries: Retries = Field(default=3, description="How often a failed run is tried again.")
+    retry_delay: Span = Field(default=timedelta(minutes=1), description="The pause before the first retry; it doubles.")
+    priority: Priority = Field(default=0, description="Runs of a higher one leave the queue first.")
+    tags: Tags = Field(default_factory=dict, description="Tags of the runs.")
+
+    @model_validator(mode="wrap")
     @classmethod
-    def _check_name(cls, value: object) -> object:
-        if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_]+", value):
-            return value
-        raise ValueError(f"{value!r} cannot name a schedule. Expected letters, digits and _ only.")
+    def _check_whole(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(data, Mapping):
+            return handler(data)
+        known, mistakes = foreign(data, cls.model_fields)
+        given = {name: value for name, value in data.items() if _is_given(name, value)}
+        mistakes += by_presence(given, cls.model_fields)
+        try:
+            spec = handler(known)
+        except ValidationError as error:
+            raise with_errors(error, mistakes, data) from None
+        mistakes += [] if mistakes else by_value(spec)
+        fail_at(mistakes, data)
+        return spec
 
-    @field_validator("zone", mode="before")
-    @classmethod
-    def _check_zone(cls, value: object) -> object:
-        return _read(parse_zone, value, "a time zone such as Asia/Tokyo")
+    def __hash__(self) -> int:
+        return hash((self.name, self.timing()))
 
-    @field_validator("cron", mode="before")
-    @classmethod
-    def _check_cron(cls, value: object, info: ValidationInfo) -> object:
-        cron = _read(check_cron, value, "a cron of five fields, such as '30 0 * * *'")
-        is_valid = (info.context or {}).get("is_valid_cron")
-        if is_valid is not None and not is_valid(cron):
-            raise ValueError(f"The scheduler does not accept the cron {cron!r}.")
-        return cron
+    def window(self, fire: datetime, previous: datetime | None = None, cadence: Cadence | None = None) -> Window:
+        """The window that a fire wants.
 
-    @model_validator(mode="after")
-    def _check_whole(self) -> Self:
-        given = [name for name in ("last", "previous", "between") if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = f"there are {len(given)}: {', '.join(given)}" if given else "there is none"
-            raise ValueError(f"Schedule {self.name}: expected exactly one of last, previous and between, {found}.")
-        fires = fires_a_day(self.cron) * (self.look_back / timedelta(days=1))
-        if fires > MOST_FIRES:
-            raise ValueError(
-                f"Schedule {self.name}: its cron fires some {fires:.0f} times in a look_back of"
-                f" {describe_duration(self.look_back)}. At most {MOST_FIRES} are possible: make look_back shorter."
-            )
-        minute, hour, *_ = self.cron.split()
-        if self.previous is Unit.HOUR or (hour == "*" and "*" not in minute):
-            try:
-                require_whole_hours(self.zone, HOURS_SINCE)
-            except CallerMistake as mistake:
-                raise ValueError(f"Schedule {self.name}: {mistake}") from None
-        return self
+        Args:
+            fire: the time for which it was scheduled; aware.
+            previous: for `since_last`, where the window begins: the fire before, or where it was cut; aware.
+            cadence: for `cadence`, the cadence of that name.
 
-    def window(self, scheduled: datetime) -> Window:
-        """The window that the fire scheduled for this aware instant wants; never counted from the clock."""
+        Raises:
+            CallerMistake: no window of the cadence has ended by then, or `previous` is not before the fire.
+        """
         if self.last is not None:
-            return Window.last(self.last, scheduled, self.zone)
+            return Window.last(self.last, fire, self.zone)
         if self.previous is not None:
-            return Window.previous(self.previous, scheduled, self.zone)
-        return self._fixed()
+            return Window.previous(self.previous, fire, self.zone)
+        if self.between is not None:
+            return Window.between(*self.between, self.zone)
+        if self.since_last:
+            if previous is None:
+                raise ValueError(f"schedule {self.name}: the fire before {fire} is not given")
+            return Window(previous, fire, self.zone)
+        if cadence is None:
+            raise ValueError(f"schedule {self.name}: its cadence is not given")
+        window = Window.previous(cadence.unit, fire, cadence.zone)
+        return window if window.start >= cadence.first else cadence.containing(window.start)
 
-    def cadence(self, cadences: Iterable[Cadence]) -> Cadence | None:
-        """The cadence among these whose windows the schedule wants; None where they are windows of no cadence."""
-        return next((c for c in cadences if c.unit is self.previous and c.zone == self.zone), None)
+    def target(self, cadences: Iterable[Cadence]) -> Cadence | None:
+        """The cadence among a report's whose windows the schedule wants; None where they are windows of no cadence.
+
+        Raises:
+            CallerMistake: it names a cadence that is not among them.
+        """
+        found = list(cadences)
+        if self.cadence is None:
+            return next((c for c in found if c.unit is self.previous and c.zone == self.zone), None)
+        for each in found:
+            if each.name == self.cadence:
+                return each
+        names = [each.name for each in found]
+        raise CallerMistake(
+            f"Schedule {self.name}: the report {self.report} has no cadence {self.cadence!r}."
+            f"{did_you_mean(self.cadence, names)} Its cadences: {', '.join(names) or 'none'}."
+        )
 
     def describe(self) -> str:
         """The schedule in words: `at 00:30 every day, Asia/Tokyo; the previous day`."""
-        if self.last is not None:
-            length = describe_duration(self.last)
-            wanted = f"the last {length.removeprefix('1 ') if length.count(' ') == 1 else length}"
-        elif self.previous is not None:
-            wanted = f"the previous {self.previous}"
-        else:
-            wanted = f"always {self._fixed().describe()}"
-        return f"{describe_cron(self.cron)}, {self.zone}; {wanted}"
+        return describe(self)
 
-    def _fixed(self) -> Window:
-        if self.between is None:
-            raise ValueError(f"schedule {self.name} has no fixed window")
-        return Window.between(*self.between, self.zone)
+    def timing(self) -> tuple[object, ...]:
+        """What decides the fires, their windows and when these are built: while it is equal, so are they."""
+        return tuple(getattr(self, name) for name in _TIMING)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The schedule as a person would write it: plain values, the name, and what differs from the defaults."""
+        fields = type(self).model_fields
+        return {
+            name: written(value)
+            for name, value in ((name, getattr(self, name)) for name in fields)
+            if name == "name" or value != fields[name].get_default(call_default_factory=True)
+        }
+
+
+def _is_given(name: str, value: object) -> bool:
+    """Whether a field says something: what is empty or the default in its parsed form, as in a dump, does not."""
+    info = ScheduleSpec.model_fields.get(str(name))
+    if value is None or value == () or value is False:
+        return False
+    if info is not None and info.annotation is bool and isinstance(value, str):
+        return value.lower() not in ("false", "no", "off")
+    return info is None or isinstance(value, str) or value != info.get_default(call_default_factory=True)

@@ -1,0 +1,289 @@
+"""What is wrong with a schedule that no field by itself can tell."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from report_pipeline.errors import CallerMistake
+from report_pipeline.instants import SECOND, closest, describe_duration, did_you_mean, format_instant
+from report_pipeline.schedules.calendar import fires_a_day
+from report_pipeline.schedules.fields import LATEST, Mistake
+from report_pipeline.schedules.foreign import FOREIGN
+from report_pipeline.schedules.kinds import Misfire
+from report_pipeline.units import Unit, require_whole_hours
+
+if TYPE_CHECKING:
+    from report_pipeline.schedules.fires import FireEngine
+    from report_pipeline.schedules.model import ScheduleSpec
+
+# Every evaluation counts all of them and compares them with what is there; more is hardly ever meant.
+MOST_FIRES = 10_000
+# Zones whose clocks have moved by part of an hour since then have no hourly grid to rely on.
+HOURS_SINCE = date(2020, 1, 1)
+
+CUSTOM = "custom"
+"""The name of the windows that are of no cadence."""
+WHAT = ("cadence", "last", "previous", "between", "since_last")
+WHEN = ("cron", "every", "rrule", "at", "solar", "on_events")
+# What says nothing where the events themselves say when.
+_NOT_ON_EVENTS = {
+    "last": "a window that is counted back from a fire",
+    "previous": "a window that is counted back from a fire",
+    "since_last": "a window that is counted back from a fire",
+    "exclude": "fires",
+    "jitter": "fires",
+    "once": "fires",
+    "grace": "fires",
+}
+_LEAVES_GAPS = {
+    "misfire": {"last": "all", "none": "all"},
+    "overlap": {"skip": "queue_all", "queue_one": "queue_all", "cancel_running": "queue_all"},
+}
+
+
+def foreign(data: Mapping[Any, Any], fields: Iterable[str]) -> tuple[dict[Any, Any], list[Mistake]]:
+    """The definition without the fields that other tools have, and for each of these which of ours is meant."""
+    known: dict[Any, Any] = {}
+    mistakes: list[Mistake] = []
+    ours = set(fields)
+    for key, value in data.items():
+        hint = FOREIGN.get(str(key).lower().replace("-", "_"))
+        if key in ours or hint is None:
+            known[key] = value
+        else:
+            mistakes.append(((key,), f"is not known here. {hint.text}"))
+    return known, mistakes
+
+
+def by_presence(given: Mapping[Any, Any], fields: Iterable[str]) -> list[Mistake]:
+    """What does not go together, told by which fields there are; their values may be right or wrong."""
+    mistakes: list[Mistake] = []
+    meant = _meant(given, set(fields))
+    for kind, names in (("what it reports on", WHAT), ("when it fires", WHEN)):
+        there = [name for name in names if name in given]
+        expected = f"expected exactly one of {', '.join(names[:-1])} and {names[-1]}"
+        if len(there) > 1:
+            second = [name for name in given if name in there][1]
+            mistakes.append(((second,), f"{expected}, there are {len(there)}: {', '.join(there)}."))
+        elif not there and not meant & set(names):
+            mistakes.append(((), f"{expected}, to say {kind}; there is none."))
+    if "anchor" in given and "every" not in given:
+        mistakes.append((("anchor",), "anchor is counted from by every alone. Take it out, or write every."))
+    if "on_events" in given:
+        mistakes += _on_events(given)
+    if "since_last" in given:
+        for name, instead in _LEAVES_GAPS.items():
+            word = str(given.get(name))
+            if word in instead:
+                mistakes.append(
+                    (
+                        (name,),
+                        f"{name}: {word} would leave stretches that since_last never reports on."
+                        f" Write {name}: {instead[word]}, or another window than since_last.",
+                    )
+                )
+    misfire = str(given.get("misfire", Misfire.ALL))
+    if "look_back" in given and misfire == Misfire.NONE:
+        text = "look_back says how old what is made good may be, and misfire: none makes nothing good."
+        mistakes.append((("look_back",), f"{text} Take one of them out."))
+    if "grace" in given and misfire == Misfire.ALL and "on_events" not in given:
+        text = "grace says from when on a fire counts as missed, and misfire: all makes every missed fire good."
+        mistakes.append((("grace",), f"{text} Take grace out, or write misfire: last or none."))
+    if "retry_delay" in given and str(given.get("retries")) == "0":
+        mistakes.append((("retry_delay",), "retry_delay has nothing to delay with retries: 0. Take one of them out."))
+    return mistakes
+
+
+def _meant(given: Mapping[Any, Any], fields: set[str]) -> set[str]:
+    """The fields that were probably meant by those that are not known."""
+    meant: set[str] = set()
+    for key in given:
+        hint = FOREIGN.get(str(key).lower().replace("-", "_"))
+        near = closest(str(key), fields) if key not in fields else None
+        meant |= set(hint.fields) if hint and key not in fields else {near} if near else set()
+    return meant
+
+
+def _on_events(given: Mapping[Any, Any]) -> list[Mistake]:
+    mistakes: list[Mistake] = []
+    for name, what in _NOT_ON_EVENTS.items():
+        if name in given:
+            mistakes.append(
+                (
+                    (name,),
+                    f"{name} does not go with on_events: it is about {what}, and events come in when they do."
+                    + (" Write cadence or between." if name in WHAT else " Take it out."),
+                )
+            )
+    misfire = str(given.get("misfire", Misfire.ALL))
+    if misfire != Misfire.ALL:
+        text = f"misfire: {misfire} does not go with on_events: no event is ever left out. Take it out."
+        mistakes.append((("misfire",), text))
+    return mistakes
+
+
+def by_value(spec: "ScheduleSpec") -> list[Mistake]:
+    """What does not go together, told by values that are right each by itself."""
+    mistakes: list[Mistake] = []
+    if spec.start is not None and spec.end is not None and spec.start >= spec.end:
+        text = f"The end {format_instant(spec.end)} is not later than the start {format_instant(spec.start)}."
+        return [(("end",), f"{text} No fire is left; the end must be later.")]
+    mistakes += _at(spec)
+    mistakes += _fixed_window(spec)
+    if spec.settle + spec.jitter > LATEST:
+        field = "jitter" if spec.jitter >= spec.settle else "settle"
+        text = f"settle and jitter together are {describe_duration(spec.settle + spec.jitter)}."
+        mistakes.append(((field,), f"{text} Expected at most {LATEST.days}d."))
+    if spec.misfire is not Misfire.ALL and spec.grace > spec.look_back:
+        mistakes.append(
+            (
+                ("grace",),
+                f"A grace of {describe_duration(spec.grace)} is longer than the look_back of"
+                f" {describe_duration(spec.look_back)}, and nothing older is looked at. Make grace shorter.",
+            )
+        )
+    mistakes += _frequency(spec)
+    mistakes += _hours(spec)
+    return mistakes
+
+
+def _at(spec: "ScheduleSpec") -> list[Mistake]:
+    if not spec.at:
+        return []
+    left = [at for at in spec.at if _within(at, spec.start, spec.end)]
+    if not left:
+        bounds = " and ".join(
+            f"{name} {format_instant(bound)}" for name, bound in (("start", spec.start), ("end", spec.end)) if bound
+        )
+        return [(("at",), f"No instant of at lies within {bounds}, so it never fires. An end is no part of the time.")]
+    if spec.once and len(left) > 1:
+        text = f"once takes the first fire alone, and at names {len(spec.at)} instants."
+        return [(("once",), f"{text} Take once out, or the other instants.")]
+    return []
+
+
+def _within(at: datetime, start: datetime | None, end: datetime | None) -> bool:
+    return (start is None or start <= at) and (end is None or at < end)
+
+
+def _fixed_window(spec: "ScheduleSpec") -> list[Mistake]:
+    """A window is built by a fire at or after its end."""
+    if spec.between is None or spec.on_events:
+        return []
+    window_end = spec.between[1]
+    if spec.end is not None and spec.end <= window_end:
+        text = f"The window ends at {format_instant(window_end)}, and no fire is left from then on:"
+        return [(("end",), f"{text} end is {format_instant(spec.end)}. The end must be later than the window's.")]
+    if spec.at and max(spec.at) < window_end:
+        text = f"The window ends at {format_instant(window_end)}, after the last instant of at, so it is never built."
+        return [(("at",), f"{text} Name an instant from then on.")]
+    return []
+
+
+def _frequency(spec: "ScheduleSpec") -> list[Mistake]:
+    if spec.every is not None:
+        field, fires = "every", spec.look_back / spec.every
+    elif spec.cron:
+        field = "cron"
+        fires = sum(fires_a_day(cron) for cron in spec.cron) * (spec.look_back / timedelta(days=1))
+    else:
+        return []
+    return [] if fires <= MOST_FIRES else [too_many(spec, field, f"some {fires:.0f}")]
+
+
+def too_many(spec: "ScheduleSpec", field: str, times: str) -> Mistake:
+    """The mistake of more than `MOST_FIRES` fires in a look_back."""
+    text = f"Its {field} fires {times} times in a look_back of {describe_duration(spec.look_back)}."
+    if spec.misfire is Misfire.NONE:
+        return (field,), f"{text} At most {MOST_FIRES} are possible: let it fire less often."
+    return ("look_back",), f"{text} At most {MOST_FIRES} are possible: make look_back shorter."
+
+
+def _hours(spec: "ScheduleSpec") -> list[Mistake]:
+    hourly = any(hour == "*" and "*" not in minute for minute, hour, *_ in (cron.split() for cron in spec.cron))
+    if spec.previous is Unit.HOUR or hourly:
+        try:
+            require_whole_hours(spec.zone, HOURS_SINCE)
+        except CallerMistake as mistake:
+            return [(("previous" if spec.previous is Unit.HOUR else "cron",), str(mistake))]
+    return []
+
+
+def by_report(document: Mapping[Any, Any], reports: Mapping[str, Any] | None, report: str | None) -> list[Mistake]:
+    """What is wrong with the report and the cadence that a definition names.
+
+    Args:
+        document: the fields as they were written.
+        reports: each report by name, or the names of its cadences; None: not checked.
+        report: the report in whose own YAML it stands; None elsewhere.
+    """
+    named = document.get("report")
+    if report is not None and named not in (None, "", report):
+        text = f"{named!r} is another report. A schedule in the YAML of {report} builds {report}; take the line out."
+        return [(("report",), text)]
+    named = report or named
+    if reports is None:
+        return []
+    known = f"The reports: {', '.join(sorted(reports)) or 'none'}."
+    if named is None or named == "":
+        if set(document) & set(_foreign_names("report")):
+            return []
+        return [(("report",) if "report" in document else (), f"report is missing: which one is to be built? {known}")]
+    if not isinstance(named, str):
+        return []
+    if named not in reports:
+        return [(("report",), f"There is no report {named!r}.{did_you_mean(named, reports)} {known}")]
+    cadence, names = document.get("cadence"), _cadences(reports[named])
+    if not isinstance(cadence, str) or names is None or cadence in names:
+        return []
+    if cadence == CUSTOM:
+        text = "custom windows are of no cadence. Write last, previous, between or since_last instead."
+        return [(("cadence",), text)]
+    text = f"Report {named} has no cadence {cadence!r}.{did_you_mean(cadence, names)}"
+    return [(("cadence",), f"{text} Its cadences: {', '.join(names) or 'none'}.")]
+
+
+def _cadences(report: Any) -> list[str] | None:
+    """The names of its cadences; None for a report that is broken."""
+    if report is None or isinstance(report, list):
+        return report
+    return [cadence.name for cadence in report.all_cadences()] if hasattr(report, "all_cadences") else None
+
+
+def _foreign_names(field: str) -> list[str]:
+    return [name for name, hint in FOREIGN.items() if field in hint.fields]
+
+
+def check_fires(spec: "ScheduleSpec", engine: "FireEngine", now: datetime) -> list[Mistake]:
+    """What is wrong with the fires themselves: that there are none, or too many.
+
+    A schedule whose fires all lie in the past is right: it has had its time.
+
+    Args:
+        engine: the engine of this very schedule.
+        now: aware.
+    """
+    if spec.on_events:
+        return []
+    fires = engine.next(_before_all(spec, now), 1)
+    if not fires and engine.before(now) is None:
+        return [_no_fire(spec)]
+    if spec.rrule is not None and spec.look_back > timedelta(seconds=MOST_FIRES):
+        fires = engine.next(now, MOST_FIRES + 1)
+        if len(fires) > MOST_FIRES and fires[-1].at - fires[0].at < spec.look_back:
+            return [too_many(spec, "rrule", f"more than {MOST_FIRES}")]
+    return []
+
+
+def _before_all(spec: "ScheduleSpec", now: datetime) -> datetime:
+    begins = [instant for instant in (spec.start, *spec.at[:1]) if instant is not None]
+    return min([now, *begins]) - SECOND
+
+
+def _no_fire(spec: "ScheduleSpec") -> Mistake:
+    when = next(name for name in WHEN if getattr(spec, name))
+    bounds = [name for name in ("exclude", "end", "start") if getattr(spec, name)]
+    if not bounds:
+        return (when,), f"{when} gives no fire within {LATEST.days} days, before now or from now on. Check it."
+    text = f"{when} gives no fire that {' and '.join(bounds)} would leave."
+    return (bounds[0],), f"{text} Change {' or '.join([*bounds, when])}."
