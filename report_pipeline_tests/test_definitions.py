@@ -115,9 +115,15 @@ def test_a_project_has_its_assets_jobs_schedules_and_sensors(project: Project) -
         *(f"build_visits__{cadence}" for cadence in ("hourly", "daily", "tokyo_daily", "new_york_daily", "custom")),
         "load_events",
         "archive_upkeep",
+        "edit_schedule",
     }
     assert project.schedules() == {"visits_day"}
-    assert {sensor.name for sensor in repository.sensor_defs} == {"custom_window_retention", "follow_events"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        "custom_window_retention",
+        "follow_events",
+        "schedule_catch_up",
+        "schedule_changes",
+    }
 
 
 def test_a_report_that_says_so_has_a_sensor_that_refreshes_it(project: Project) -> None:
@@ -253,7 +259,10 @@ def test_of_two_schedules_with_one_name_the_later_folder_is_shown_as_broken(proj
     assert "visits_day" in project.reason("visits")
 
 
-@pytest.mark.parametrize("name", ["custom_window_retention", "follow_events", "archive_upkeep"])
+@pytest.mark.parametrize(
+    "name",
+    ["custom_window_retention", "follow_events", "archive_upkeep", "schedule_catch_up", "schedule_changes"],
+)
 def test_a_schedule_with_the_name_of_a_sensor_or_of_ours_is_shown_as_broken(project: Project, name: str) -> None:
     project.report("other", name)
     assert project.assets() == {"events", "other/broken", *CUSTOM_ASSETS}

@@ -119,14 +119,20 @@ def _record(
         )
 
 
-def broken_asset(name: str, problems: Sequence[str]) -> dg.AssetsDefinition:
-    """Stands for a definition that cannot be loaded: visible, and failing with the reason when it is run."""
+_MEND = "Mend it, run `report-pipeline check`, and reload the code location."
+
+
+def broken_asset(name: str, problems: Sequence[str], mend: str = _MEND) -> dg.AssetsDefinition:
+    """Stands for a definition that cannot be loaded: visible, and failing with the reason when it is run.
+
+    Args:
+        mend: what to do about it, in Markdown.
+    """
     reason = "\n".join(problems)
 
     @dg.asset(
         key=dg.AssetKey([_plain(name), "broken"]),
-        description=f"**This definition is broken and was not loaded.**\n\n{_as_list(problems)}\n\n"
-        "Mend it, run `report-pipeline check`, and reload the code location.",
+        description=f"**This definition is broken and was not loaded.**\n\n{_as_list(problems)}\n\n{mend}",
         group_name="broken",
         kinds={"broken"},
     )
