@@ -1,6 +1,6 @@
 """One transaction of DynamoDB, carried out once whatever becomes of its answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from report_pipeline.dynamo import Backoff, error_code, is_throttled, is_unclear, translate
@@ -79,5 +79,6 @@ def _may_pass(error: BaseException, reasons: set[str], lost: int) -> bool:
 
 def _reasons(error: BaseException) -> set[str]:
     """Why a transaction was cancelled, the codes of all its writes; empty for other errors."""
-    reasons = getattr(error, "response", {}).get("CancellationReasons", [])
+    response = getattr(error, "response", None)
+    reasons = response.get("CancellationReasons", []) if isinstance(response, Mapping) else []
     return {str(reason.get("Code")) for reason in reasons} - {"None"}
