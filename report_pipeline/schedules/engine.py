@@ -109,7 +109,8 @@ class Evaluation:
         )
         shown = list(reasons)[:_SHOWN]
         more = len(reasons) - len(shown)
-        return "; ".join([f"{len(self.accounts)} fires: {said}", *shown, *([f"{more} more reasons"] if more else [])])
+        fires = "1 fire" if len(self.accounts) == 1 else f"{len(self.accounts)} fires"
+        return "; ".join([f"{fires}: {said}", *shown, *([f"{more} more reasons"] if more else [])])
 
 
 _SHOWN = 3

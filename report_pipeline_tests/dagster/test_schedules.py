@@ -7,12 +7,15 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
 from dagster._core.utils import make_new_run_id
 
 from report_pipeline.dagster.partitions import range_tags
 from report_pipeline.errors import PermanentFailure, PipelineError, TransientFailure
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.store import ReportStore
+from report_pipeline.schedules.request_table import RequestTable
 from report_pipeline.windows import Window
 from report_pipeline_tests.support.dagster_lab import Lab, LabPipeline, day
 
@@ -40,8 +43,11 @@ def _schedules(lab: Lab) -> None:
     yaml.write_text(yaml.read_text().rstrip() + SCHEDULES)
 
 
-def tick(lab: Lab, name: str, scheduled: datetime) -> dg.SkipReason | list[dg.RunRequest]:
-    """What the tick scheduled for this instant asks for."""
+def tick(
+    lab: Lab, name: str, scheduled: datetime, *, now: datetime | None = None, preview: bool = False
+) -> dg.SkipReason | list[dg.RunRequest]:
+    """What the tick scheduled for this instant asks for, evaluated at once or at `now`."""
+    lab.now = now or scheduled
     defs = lab.defs()
     schedule = defs.resolve_schedule_def(name)
     with dg.build_schedule_context(
@@ -50,13 +56,16 @@ def tick(lab: Lab, name: str, scheduled: datetime) -> dg.SkipReason | list[dg.Ru
         repository_def=defs.get_repository_def(),
         resources={"pipeline": lab.pipeline},
     ) as context:
+        if not preview:
+            # As the daemon has it: the number of the tick.
+            context._log_key = ["repository", name, "17"]
         data = schedule.evaluate_tick(context)
     return list(data.run_requests) if data.run_requests else dg.SkipReason(data.skip_message)
 
 
-def asked(lab: Lab, name: str, scheduled: datetime) -> list[list[str]]:
+def asked(lab: Lab, name: str, scheduled: datetime, **more: Any) -> list[list[str]]:
     """The runs that the tick asks for, each as its first and last partition (or its one)."""
-    found = tick(lab, name, scheduled)
+    found = tick(lab, name, scheduled, **more)
     assert isinstance(found, list), found.skip_message
     return [keys_of(request) for request in found]
 
@@ -68,8 +77,8 @@ def keys_of(request: dg.RunRequest) -> list[str]:
     return [first, last]
 
 
-def skipped(lab: Lab, name: str, scheduled: datetime) -> str:
-    found = tick(lab, name, scheduled)
+def skipped(lab: Lab, name: str, scheduled: datetime, **more: Any) -> str:
+    found = tick(lab, name, scheduled, **more)
     assert isinstance(found, dg.SkipReason), [keys_of(request) for request in found]
     return found.skip_message or ""
 
@@ -80,9 +89,14 @@ def quarters(until: datetime, count: int) -> list[str]:
     return [Window(until - (n + 1) * step, until - n * step).key for n in reversed(range(count))]
 
 
-def in_flight(lab: Lab, job: str, tags: dict[str, str], **more: Any) -> dg.DagsterRun:
-    run = dg.DagsterRun(job, make_new_run_id(), status=dg.DagsterRunStatus.STARTED, tags=tags, **more)
-    return lab.instance.add_run(run)
+def in_flight(
+    lab: Lab,
+    job: str,
+    tags: dict[str, str],
+    status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED,
+    **more: Any,
+) -> dg.DagsterRun:
+    return lab.instance.add_run(dg.DagsterRun(job, make_new_run_id(), status=status, tags=tags, **more))
 
 
 def publish(lab: Lab, cadence: str, *keys: str) -> None:
@@ -95,9 +109,16 @@ def test_after_downtime_one_tick_asks_for_everything_within_look_back_in_one_ran
     assert list(lab.instance.get_dynamic_partitions("visits_custom")) == keys
 
 
-def test_a_tick_counts_from_its_scheduled_time_and_not_from_the_clock(lab: Lab) -> None:
-    lab.now = NOON + timedelta(hours=3)
-    assert asked(lab, "quarter", NOON)[0][-1] == quarters(NOON, 1)[0]
+def test_a_tick_that_comes_late_counts_windows_from_the_fires_and_takes_those_since_along(lab: Lab) -> None:
+    keys = quarters(NOON + timedelta(minutes=30), 8)
+    assert asked(lab, "quarter", NOON, now=NOON + timedelta(minutes=37)) == [[keys[0], keys[-1]]]
+
+
+def test_a_preview_is_of_the_chosen_time_and_leaves_nothing_behind(lab: Lab) -> None:
+    keys = quarters(NOON, 8)
+    assert asked(lab, "quarter", NOON, now=NOON + timedelta(hours=3), preview=True) == [[keys[0], keys[-1]]]
+    assert list(lab.instance.get_dynamic_partitions("visits_custom")) == []
+    assert asked(lab, "quarter", NOON) == [[keys[0], keys[-1]]]
 
 
 def test_a_tick_may_be_scheduled_in_any_offset(lab: Lab) -> None:
@@ -127,7 +148,7 @@ def test_requests_of_a_tick_can_be_run_as_they_are(lab: Lab) -> None:
     assert job.execute_in_process(instance=lab.instance, tags=dict(request.tags)).success
     assert request.tags["report_pipeline/report"] == "visits"
     assert len(lab.store.heads("visits")) == 5
-    assert skipped(lab, "tokyo_day", datetime(2019, 6, 24, 15, 30, tzinfo=UTC)).startswith("All 5 windows")
+    assert skipped(lab, "tokyo_day", datetime(2019, 6, 24, 15, 30, tzinfo=UTC)) == "5 fires: 5 built"
 
 
 def test_published_windows_are_not_asked_for_again_and_split_the_ranges(lab: Lab) -> None:
@@ -153,7 +174,7 @@ def test_windows_in_flight_are_not_asked_for_again(lab: Lab) -> None:
     )
     assert asked(lab, "tokyo_day", now) == [["2019-06-23"]]
     in_flight(lab, job, {"dagster/partition": "2019-06-23"})
-    assert skipped(lab, "tokyo_day", now) == "All 5 windows that are due are published or being built."
+    assert skipped(lab, "tokyo_day", now) == "5 fires: 5 building"
 
 
 def test_a_long_range_of_other_days_does_not_hold_the_schedule_up(lab: Lab) -> None:
@@ -165,7 +186,7 @@ def test_custom_windows_in_flight_by_range_are_not_asked_for_again(lab: Lab) -> 
     keys = quarters(NOON, 8)
     (first,) = tick(lab, "quarter", NOON)  # type: ignore[misc]
     in_flight(lab, "build_visits__custom", dict(first.tags))
-    assert skipped(lab, "quarter", NOON).startswith("All 8 windows")
+    assert skipped(lab, "quarter", NOON) == "8 fires: 8 building"
     later = NOON + timedelta(minutes=15)
     assert asked(lab, "quarter", later) == [[quarters(later, 1)[0]]]
     assert list(lab.instance.get_dynamic_partitions("visits_custom")) == [*keys, quarters(later, 1)[0]]
@@ -188,7 +209,7 @@ def test_runs_are_as_large_and_as_many_as_the_settings_say(lab: Lab, lab_limits:
     lab.settings = lab.settings.model_copy(update={"windows_per_run": windows_per_run, "runs_at_once": runs_at_once})
     lab.use(LabPipeline)
     for _ in range(running):
-        in_flight(lab, "build_visits__custom", {"dagster/partition": "other", "dagster/schedule_name": "quarter"})
+        in_flight(lab, "build_visits__custom", {"dagster/partition": "other", "report_pipeline/schedule": "quarter"})
     # A run that somebody else asked for takes no place.
     in_flight(lab, "build_visits__custom", {"dagster/partition": "other"})
     keys = quarters(NOON, 8)
@@ -199,12 +220,12 @@ def test_runs_are_as_large_and_as_many_as_the_settings_say(lab: Lab, lab_limits:
 
 
 def test_when_all_places_are_taken_the_windows_wait(lab: Lab) -> None:
-    for _ in range(lab.settings.runs_at_once):
-        in_flight(lab, "build_visits__custom", {"dagster/partition": "other", "dagster/schedule_name": "quarter"})
-    assert skipped(lab, "quarter", NOON) == (
-        "8 of the 8 windows that are due are missing; 4 runs of this schedule have not ended, so all wait for a later"
-        " tick."
-    )
+    tags = {"dagster/partition": "other", "report_pipeline/schedule": "quarter"}
+    runs = [in_flight(lab, "build_visits__custom", tags).run_id for _ in range(lab.settings.runs_at_once)]
+    said = skipped(lab, "quarter", NOON)
+    assert said.startswith("8 fires: 8 waiting; waiting: for ")
+    assert sum(run in said for run in runs) == 3
+    assert said.endswith(" and 1 more to end")
 
 
 def test_keys_that_were_added_out_of_order_are_not_put_into_one_range(lab: Lab) -> None:
@@ -219,10 +240,10 @@ def test_a_fixed_window_is_asked_for_once_ever(lab: Lab) -> None:
     first = datetime(2019, 6, 26, 16, tzinfo=UTC)
     assert asked(lab, "fixed", first) == [[FIXED.key]]
     in_flight(lab, "build_visits__custom", {"dagster/partition": FIXED.key})
-    assert "published or being built" in skipped(lab, "fixed", first + timedelta(days=1))
+    assert skipped(lab, "fixed", first + timedelta(days=1)) == "1 fire: 1 building"
     publish(lab, "custom", FIXED.key)
     lab.instance.delete_dynamic_partition("visits_custom", FIXED.key)
-    assert "published or being built" in skipped(lab, "fixed", first + timedelta(days=400))
+    assert skipped(lab, "fixed", first + timedelta(days=400)) == "1 fire: 1 built"
     assert list(lab.instance.get_dynamic_partitions("visits_custom")) == []
 
 
@@ -243,7 +264,9 @@ def test_days_on_which_the_clocks_change(lab: Lab, scheduled: str, keys: list[st
 
 def test_windows_before_a_cadences_start_are_not_asked_for(lab: Lab) -> None:
     assert asked(lab, "tokyo_day", datetime(2019, 6, 2, 15, 30, tzinfo=UTC)) == [["2019-06-01", "2019-06-02"]]
-    assert skipped(lab, "tokyo_day", datetime(2019, 5, 20, 15, 30, tzinfo=UTC)) == "No window is due yet."
+    assert skipped(lab, "tokyo_day", datetime(2019, 5, 20, 15, 30, tzinfo=UTC)) == (
+        "5 fires: 5 skipped; skipped: its window lies before the first of cadence tokyo_daily"
+    )
 
 
 def test_reports_schedules_are_off_unless_the_yaml_says_otherwise(lab: Lab) -> None:
@@ -292,11 +315,71 @@ def test_a_key_typed_by_hand_that_is_no_window_disturbs_no_tick(lab: Lab) -> Non
     assert asked(lab, "quarter", NOON) == [[keys[0], keys[-1]]]
 
 
-def test_each_request_of_a_tick_has_a_key_of_its_own(lab: Lab) -> None:
+def test_each_request_of_a_tick_has_an_id_of_its_own_by_which_its_run_begins(lab: Lab) -> None:
     publish(lab, "tokyo_daily", "2019-06-22")
     found = tick(lab, "tokyo_day", datetime(2019, 6, 24, 15, 30, tzinfo=UTC))
     assert isinstance(found, list)
-    assert [request.run_key for request in found] == ["2019-06-20..2019-06-21", "2019-06-23..2019-06-24"]
+    ids = [request.tags["report_pipeline/request"] for request in found]
+    assert len(set(ids)) == 2
+    assert ids == [request.run_key for request in found]
+    read = RequestTable(lab.client, "reports", "visits", "tokyo_daily").read()
+    assert [[window.key for window in each.windows] for each in read.listed] == [
+        ["2019-06-19T15:00:00Z/2019-06-20T15:00:00Z", "2019-06-20T15:00:00Z/2019-06-21T15:00:00Z"],
+        ["2019-06-22T15:00:00Z/2019-06-23T15:00:00Z", "2019-06-23T15:00:00Z/2019-06-24T15:00:00Z"],
+    ]
+    assert [each.id for each in read.listed] == ids
+
+
+def test_what_a_tick_has_asked_for_is_not_asked_for_again_before_its_run_is_made(lab: Lab) -> None:
+    at = datetime(2019, 6, 24, 15, 30, tzinfo=UTC)
+    assert asked(lab, "tokyo_day", at) == [["2019-06-20", "2019-06-24"]]
+    assert skipped(lab, "tokyo_day", at, now=at + timedelta(seconds=110)) == "5 fires: 5 building"
+
+
+def test_a_request_of_which_no_run_comes_is_given_up_and_its_late_run_builds_nothing(lab: Lab) -> None:
+    lab.put(("2019-06-24T01:00:00Z", "ada"))
+    at = datetime(2019, 6, 24, 15, 30, tzinfo=UTC)
+    (lost,) = tick(lab, "tokyo_day", at)  # type: ignore[misc]
+    (anew,) = tick(lab, "tokyo_day", at, now=at + timedelta(minutes=3))  # type: ignore[misc]
+    job = lab.defs().resolve_job_def("build_visits__tokyo_daily")
+    late = job.execute_in_process(instance=lab.instance, tags=dict(lost.tags), raise_on_error=False)
+    run = lab.instance.get_run_by_id(late.run_id)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    assert lab.store.heads("visits") == []
+    assert job.execute_in_process(instance=lab.instance, tags=dict(anew.tags)).success
+    assert len(lab.store.heads("visits")) == 5
+
+
+def test_a_run_that_people_repeat_builds_although_its_request_is_long_gone(lab: Lab) -> None:
+    lab.put(("2019-06-24T01:00:00Z", "ada"))
+    at = datetime(2019, 6, 24, 15, 30, tzinfo=UTC)
+    (request,) = tick(lab, "tokyo_day", at)  # type: ignore[misc]
+    job = lab.defs().resolve_job_def("build_visits__tokyo_daily")
+    first = job.execute_in_process(instance=lab.instance, tags=dict(request.tags))
+    tick(lab, "tokyo_day", at, now=at + timedelta(hours=1))
+    tags = {**request.tags, "dagster/parent_run_id": first.run_id, "dagster/root_run_id": first.run_id}
+    run = lab.instance.create_run_for_job(job, tags=tags, parent_run_id=first.run_id, root_run_id=first.run_id)
+    assert execute_run(InMemoryJob(job), run, lab.instance, raise_on_error=True).success
+
+
+def test_a_window_that_failed_is_tried_again_after_a_pause_and_only_so_often(lab: Lab) -> None:
+    at = datetime(2019, 6, 26, 16, tzinfo=UTC)
+    tags = {"dagster/partition": FIXED.key, "report_pipeline/schedule": "fixed"}
+    for tries in range(1, 4):
+        in_flight(lab, "build_visits__custom", tags, dg.DagsterRunStatus.FAILURE)
+        said = skipped(lab, "fixed", at, now=datetime.now(UTC))
+        assert "its run failed" in said, said
+        assert f"(retry {tries} of 3)" in said
+    in_flight(lab, "build_visits__custom", tags, dg.DagsterRunStatus.FAILURE)
+    assert "4 runs failed" in skipped(lab, "fixed", at, now=datetime.now(UTC))
+
+
+def test_a_run_that_a_person_cancelled_is_not_made_again(lab: Lab) -> None:
+    tags = {"dagster/partition": FIXED.key, "report_pipeline/schedule": "fixed"}
+    in_flight(lab, "build_visits__custom", tags, dg.DagsterRunStatus.CANCELED)
+    said = skipped(lab, "fixed", datetime(2019, 6, 26, 16, tzinfo=UTC))
+    assert said.startswith("1 fire: 1 skipped; skipped: its run was cancelled")
 
 
 def test_another_schedules_windows_of_the_same_report_do_not_count(lab: Lab) -> None:
