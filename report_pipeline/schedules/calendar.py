@@ -5,6 +5,7 @@ everything that previews, fires or catches up is given it as a parameter of the 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -32,6 +33,23 @@ MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 WEEKDAY_NAMES = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+# What other schedulers have in a cron, and what says the same here.
+_ELSEWHERE = (
+    (re.compile(r"\?"), "? is Quartz's word for any day. Write *"),
+    (re.compile(r"L|L-\d+", re.I), "The last day of the month is no cron's. Write rrule: FREQ=MONTHLY;BYMONTHDAY=-1"),
+    (
+        re.compile(r"(\w{1,9})L", re.I),
+        "The last such weekday of the month is no cron's. Write rrule, such as FREQ=MONTHLY;BYDAY=-1FR",
+    ),
+    (
+        re.compile(r"L?W|\d{1,2}W", re.I),
+        "The working day nearest to a date is no cron's, and nobody else's here. The last working day of a month is"
+        " rrule: FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1",
+    ),
+    (re.compile(r"\w{1,9}#\d"), "A numbered weekday is no cron's. Write rrule, such as FREQ=MONTHLY;BYDAY=2MO"),
+    (re.compile(r"H(\(.*\))?(/\d+)?"), "H is Jenkins's. Write a number, and jitter to spread the launches"),
+    (re.compile(r".*~.*"), "A random time is no cron's. Write a number, and jitter to spread the launches"),
+)
 ITEM = re.compile(r"(?P<first>\*|\w{1,9})(-(?P<last>\w{1,9}))?(/(?P<step>\d{1,9}))?", re.ASCII)
 
 
@@ -62,6 +80,16 @@ def check_cron(text: str) -> str:
         CallerMistake: another number of fields, a number out of range, an unknown word, or a date that never comes.
     """
     text = " ".join(text.split())
+    if wrapped := re.fullmatch(r"(?P<kind>rate|cron|at)\s*\((?P<inside>.*)\)", text, re.I):
+        instead = {"rate": "Write every, such as every: 5m", "at": "Write at, with an offset from UTC"}
+        instead["cron"] = "Write the five fields alone, and * for ?"
+        raise CallerMistake(f"{text!r} is EventBridge's form of a schedule. {instead[wrapped['kind'].lower()]}.")
+    if zoned := re.match(r"(CRON_)?TZ\s*=\s*(?P<zone>[\w/+-]+)", text):
+        raise CallerMistake(f"The cron {text!r} has a zone in it. Write it as a field: zone: {zoned['zone']}.")
+    if re.match(r"R\d*/|P(T|\d)", text):
+        raise CallerMistake(f"{text!r} is an interval of ISO 8601. Write every, such as every: 1h, and start.")
+    if text.lower().startswith("@every"):
+        raise CallerMistake(f"{text!r} is no cron. Write every: {text[6:].strip() or '5m'}.")
     if text.startswith("@"):
         if text.lower() not in MACROS:
             raise CallerMistake(
@@ -75,7 +103,7 @@ def check_cron(text: str) -> str:
 def describe_cron(cron: str) -> str:
     """A checked cron in words where it is a common one, such as `at 00:30 every day`; else the cron itself."""
     minute, hour, day, month, weekday = cron.split()
-    minutes, _, _, _, weekdays = _values(cron)
+    minutes = _values(cron)[0]
     quoted = f'cron "{cron}"'
     if [hour, day, month, weekday] == ["*"] * 4:
         if minute == "*" or minute == "*/1":
@@ -84,19 +112,44 @@ def describe_cron(cron: str) -> str:
             step = int(minute[2:])
             return f"every {step} minutes" if 60 % step == 0 else quoted
         return f"every hour at :{minutes[0]:02}" if minute.isdigit() else quoted
-    if not (minute.isdigit() and hour.isdigit() and month == "*"):
-        return quoted
-    at = f"at {int(hour):02}:{int(minute):02}"
+    spoken = _times_and_days(cron)
+    return f"at {listed(spoken[0])} {spoken[1]}" if spoken else quoted
+
+
+def describe_crons(crons: Sequence[str]) -> str:
+    """Several checked crons in words; times of the same days stand together: `at 08:00 and 17:30 every Monday`."""
+    parts: dict[str, list[str]] = {}
+    for cron in crons:
+        spoken = _times_and_days(cron)
+        if spoken:
+            parts.setdefault(spoken[1], []).extend(spoken[0])
+        else:
+            parts.setdefault(describe_cron(cron), [])
+    said = [f"at {listed(sorted(set(times)))} {days}" if times else days for days, times in parts.items()]
+    return ", and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words in a row: `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _times_and_days(cron: str) -> tuple[list[str], str] | None:
+    """The times of day at which a common cron fires, and on which days; None for other crons."""
+    minute, hour, day, month, weekday = cron.split()
+    _, hours, _, _, weekdays = _values(cron)
+    if not minute.isdigit() or not re.fullmatch(r"\d+(,\d+){0,5}", hour) or month != "*":
+        return None
+    times = [f"{number:02}:{int(minute):02}" for number in hours]
     if day == "*" and weekday == "*":
-        return f"{at} every day"
+        return times, "every day"
     if day == "*" and "/" not in weekday:
         names = [WEEKDAY_NAMES[number] for number in weekdays]
-        if names == list(WEEKDAY_NAMES[1:6]):
-            return f"{at} every Monday to Friday"
-        return f"{at} every {' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)}"
+        week = names == list(WEEKDAY_NAMES[1:6])
+        return times, f"every {'Monday to Friday' if week else listed(names)}"
     if day.isdigit() and weekday == "*":
-        return f"{at} on day {int(day)} of every month"
-    return quoted
+        return times, f"on day {int(day)} of every month"
+    return None
 
 
 def fires_a_day(cron: str) -> int:
@@ -108,7 +161,11 @@ def fires_a_day(cron: str) -> int:
 def _values(cron: str) -> list[list[int]]:
     fields = cron.split()
     if len(fields) != len(FIELDS):
-        seconds = " Seconds are not possible." if len(fields) == 6 else ""
+        seconds = ""
+        if len(fields) in (6, 7):
+            # Quartz and Spring have the seconds first, others last.
+            which = "Seconds are" if len(fields) == 6 else "Seconds and years are"
+            seconds = f" {which} not possible: for intervals below a minute write every, such as every: 30s."
         raise CallerMistake(
             f"The cron {cron!r} has {len(fields)} field{'' if len(fields) == 1 else 's'}."
             f" Expected five: minute, hour, day of the month, month, day of the week, such as '30 0 * * *'.{seconds}"
@@ -125,6 +182,9 @@ def _field(field: _Field, text: str, cron: str) -> list[int]:
     values: set[int] = set()
     for item in text.split(","):
         match = ITEM.fullmatch(item)
+        for form, instead in _ELSEWHERE:
+            if form.fullmatch(item) and item.lower() not in field.words:
+                raise _bad(field, item, cron, instead)
         if match is None or (match["first"] == "*" and match["last"]):
             raise _bad(field, item, cron, "Expected *, a number, a range such as 1-5, or a step such as */5")
         if match["first"] == "*":

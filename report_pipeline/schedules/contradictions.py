@@ -5,11 +5,14 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from report_pipeline.errors import CallerMistake
-from report_pipeline.instants import SECOND, closest, describe_duration, did_you_mean, format_instant
+from report_pipeline.instants import SECOND, closest, describe_duration, format_instant
 from report_pipeline.schedules.calendar import fires_a_day
-from report_pipeline.schedules.fields import LATEST, Mistake
+from report_pipeline.schedules.exclusions import WEEKDAYS
+from report_pipeline.schedules.fields import LATEST
 from report_pipeline.schedules.foreign import FOREIGN
 from report_pipeline.schedules.kinds import Misfire
+from report_pipeline.schedules.left_out import LeftOut
+from report_pipeline.schedules.mistakes import Mistake
 from report_pipeline.units import Unit, require_whole_hours
 
 if TYPE_CHECKING:
@@ -21,8 +24,6 @@ MOST_FIRES = 10_000
 # Zones whose clocks have moved by part of an hour since then have no hourly grid to rely on.
 HOURS_SINCE = date(2020, 1, 1)
 
-CUSTOM = "custom"
-"""The name of the windows that are of no cadence."""
 WHAT = ("cadence", "last", "previous", "between", "since_last")
 WHEN = ("cron", "every", "rrule", "at", "solar", "on_events")
 # What says nothing where the events themselves say when.
@@ -129,6 +130,8 @@ def by_value(spec: "ScheduleSpec") -> list[Mistake]:
         text = f"The end {format_instant(spec.end)} is not later than the start {format_instant(spec.start)}."
         return [(("end",), f"{text} No fire is left; the end must be later.")]
     mistakes += _at(spec)
+    mistakes += _rule(spec)
+    mistakes += _exclusions(spec)
     mistakes += _fixed_window(spec)
     if spec.settle + spec.jitter > LATEST:
         field = "jitter" if spec.jitter >= spec.settle else "settle"
@@ -159,6 +162,29 @@ def _at(spec: "ScheduleSpec") -> list[Mistake]:
     if spec.once and len(left) > 1:
         text = f"once takes the first fire alone, and at names {len(spec.at)} instants."
         return [(("once",), f"{text} Take once out, or the other instants.")]
+    return []
+
+
+def _rule(spec: "ScheduleSpec") -> list[Mistake]:
+    if spec.rrule is None:
+        return []
+    # Only schedules with such a rule need its library.
+    from report_pipeline.schedules.rrules import read_rrule
+
+    try:
+        read_rrule(spec.rrule, spec.zone, spec.start)
+    except CallerMistake as mistake:
+        return [(("rrule",), str(mistake))]
+    return []
+
+
+def _exclusions(spec: "ScheduleSpec") -> list[Mistake]:
+    if set(WEEKDAYS) <= set(spec.exclude):
+        return [(("exclude",), "exclude leaves out all seven weekdays, so it never fires. Take one out.")]
+    left_out = LeftOut(spec.exclude, spec.zone)
+    left = [at for at in spec.at if _within(at, spec.start, spec.end)]
+    if left and all(left_out.why(at) for at in left):
+        return [(("exclude",), "exclude leaves out every instant of at, so it never fires. Change one of the two.")]
     return []
 
 
@@ -207,51 +233,6 @@ def _hours(spec: "ScheduleSpec") -> list[Mistake]:
         except CallerMistake as mistake:
             return [(("previous" if spec.previous is Unit.HOUR else "cron",), str(mistake))]
     return []
-
-
-def by_report(document: Mapping[Any, Any], reports: Mapping[str, Any] | None, report: str | None) -> list[Mistake]:
-    """What is wrong with the report and the cadence that a definition names.
-
-    Args:
-        document: the fields as they were written.
-        reports: each report by name, or the names of its cadences; None: not checked.
-        report: the report in whose own YAML it stands; None elsewhere.
-    """
-    named = document.get("report")
-    if report is not None and named not in (None, "", report):
-        text = f"{named!r} is another report. A schedule in the YAML of {report} builds {report}; take the line out."
-        return [(("report",), text)]
-    named = report or named
-    if reports is None:
-        return []
-    known = f"The reports: {', '.join(sorted(reports)) or 'none'}."
-    if named is None or named == "":
-        if set(document) & set(_foreign_names("report")):
-            return []
-        return [(("report",) if "report" in document else (), f"report is missing: which one is to be built? {known}")]
-    if not isinstance(named, str):
-        return []
-    if named not in reports:
-        return [(("report",), f"There is no report {named!r}.{did_you_mean(named, reports)} {known}")]
-    cadence, names = document.get("cadence"), _cadences(reports[named])
-    if not isinstance(cadence, str) or names is None or cadence in names:
-        return []
-    if cadence == CUSTOM:
-        text = "custom windows are of no cadence. Write last, previous, between or since_last instead."
-        return [(("cadence",), text)]
-    text = f"Report {named} has no cadence {cadence!r}.{did_you_mean(cadence, names)}"
-    return [(("cadence",), f"{text} Its cadences: {', '.join(names) or 'none'}.")]
-
-
-def _cadences(report: Any) -> list[str] | None:
-    """The names of its cadences; None for a report that is broken."""
-    if report is None or isinstance(report, list):
-        return report
-    return [cadence.name for cadence in report.all_cadences()] if hasattr(report, "all_cadences") else None
-
-
-def _foreign_names(field: str) -> list[str]:
-    return [name for name, hint in FOREIGN.items() if field in hint.fields]
 
 
 def check_fires(spec: "ScheduleSpec", engine: "FireEngine", now: datetime) -> list[Mistake]:

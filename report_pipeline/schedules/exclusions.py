@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
-from zoneinfo import ZoneInfo
 
 from report_pipeline.errors import CallerMistake
 from report_pipeline.instants import did_you_mean, format_instant, parse_instant
@@ -31,13 +30,6 @@ class Exclusion:
     weekday: int | None = None
     days: tuple[date, date] | None = None
     instants: tuple[datetime, datetime] | None = None
-
-    def covers(self, at: datetime, zone: str) -> bool:
-        """Whether a fire at the aware instant `at` of a schedule in `zone` is left out."""
-        if self.instants is not None:
-            return self.instants[0] <= at < self.instants[1]
-        local = at.astimezone(ZoneInfo(zone)).date()
-        return local.weekday() == self.weekday if self.days is None else self.days[0] <= local <= self.days[1]
 
     def describe(self) -> str:
         """In words: `Saturday`, `2026-12-25`, `2026-12-24 to 2027-01-01`."""

@@ -4,18 +4,16 @@ import keyword
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
-from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, WithJsonSchema
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from report_pipeline.errors import CallerMistake
 from report_pipeline.instants import (
     SECOND,
     describe_duration,
-    format_instant,
     parse_duration,
     parse_instant,
     parse_zone,
@@ -23,13 +21,11 @@ from report_pipeline.instants import (
 from report_pipeline.schedules.calendar import check_cron
 from report_pipeline.schedules.exclusions import parse_exclusion
 from report_pipeline.schedules.kinds import Misfire, Overlap, SolarEvent, choose
+from report_pipeline.schedules.mistakes import Mistake, fail_at
 from report_pipeline.units import Unit
 from report_pipeline.windows import Window
 
 T = TypeVar("T")
-Location = tuple[str | int, ...]
-Mistake = tuple[Location, str]
-"""What is wrong, and the field (and position in a list, from 0) that it is wrong with."""
 
 # Longer than any archive keeps events, and short enough to count with.
 LATEST = timedelta(days=3660)
@@ -42,16 +38,6 @@ RESERVED = frozenset(keyword.kwlist) | {
     *("context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict"),
     *("int", "str", "float", "bool", "input", "output", "type"),
 }
-
-
-def fail_at(mistakes: Iterable[Mistake], value: object) -> None:
-    """Raise all of these mistakes, each at its place below the value; do nothing where there are none."""
-    details = [
-        InitErrorDetails(type="value_error", loc=loc, input=value, ctx={"error": ValueError(message)})
-        for loc, message in mistakes
-    ]
-    if details:
-        raise ValidationError.from_exception_data("schedule", details)
 
 
 def _read(parse: Callable[[str], T], value: object, expected: str) -> T:
@@ -321,47 +307,3 @@ class Solar(BaseModel):
 
 
 Place = Annotated[Solar, BeforeValidator(_solar)]
-
-
-def with_errors(error: ValidationError, mistakes: Iterable[Mistake], value: object) -> ValidationError:
-    """The same failed validation with these mistakes behind its own."""
-    details: list[InitErrorDetails] = []
-    for found in error.errors(include_url=False):
-        kind, loc, given = found["type"], found["loc"], found["input"]
-        if kind == "value_error":
-            error_itself = {"error": found["ctx"]["error"]}
-            details.append(InitErrorDetails(type=kind, loc=loc, input=given, ctx=error_itself))
-            continue
-        # The text as pydantic has formed it; each of its types has a form of its own.
-        same = PydanticCustomError(kind, "{text}", {**found.get("ctx", {}), "text": found["msg"]})
-        details.append(InitErrorDetails(type=same, loc=loc, input=given))
-    details += [
-        InitErrorDetails(type="value_error", loc=loc, input=value, ctx={"error": ValueError(message)})
-        for loc, message in mistakes
-    ]
-    return ValidationError.from_exception_data(error.title, details)
-
-
-def duration_text(duration: timedelta) -> str:
-    """A duration as people write it: `1d2h`, `15m`, `0s`."""
-    minutes, seconds = divmod(int(duration.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = ((days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
-
-
-def written(value: object) -> Any:
-    """A field's value as plain JSON, in a form that it can be read from; a single item of several as itself."""
-    if isinstance(value, timedelta):
-        return duration_text(value)
-    if isinstance(value, datetime):
-        return format_instant(value)
-    if isinstance(value, BaseModel):
-        return {name: written(each) for name, each in value}
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, tuple):
-        items = [written(item) for item in value]
-        return items[0] if len(items) == 1 else items
-    return dict(value) if isinstance(value, dict) else value

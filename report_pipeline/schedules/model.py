@@ -41,12 +41,11 @@ from report_pipeline.schedules.fields import (
     Text,
     UnitName,
     Zone,
-    fail_at,
-    with_errors,
-    written,
 )
 from report_pipeline.schedules.kinds import Misfire, Overlap
+from report_pipeline.schedules.mistakes import fail_at, with_errors
 from report_pipeline.schedules.words import describe
+from report_pipeline.schedules.written import written
 from report_pipeline.windows import Cadence, Window
 
 __all__ = ["EPOCH", "LATEST", "MOST_FIRES", "Misfire", "Overlap", "ScheduleSpec", "Solar"]

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from report_pipeline.errors import CallerMistake
 from report_pipeline.schedules.calendar import Fires
-from report_pipeline.schedules.contradictions import by_report, check_fires
+from report_pipeline.schedules.contradictions import check_fires
 from report_pipeline.schedules.model import ScheduleSpec
+from report_pipeline.schedules.of_report import by_report
 from report_pipeline.windows import Cadence
 from report_pipeline.yaml_lines import BrokenYaml, Lines, Location, Problem, load_yaml, mistakes_of, path_text
 
