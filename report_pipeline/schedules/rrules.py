@@ -67,10 +67,8 @@ def read_rrule(text: str, zone: str, start: datetime | None = None) -> Recurrenc
     if first is None and start is not None:
         first = start.astimezone(ZoneInfo(zone)).replace(tzinfo=None, microsecond=0, fold=0)
     if first is None and read.rule.count is not None:
-        raise wrong_rrule(
-            text,
-            "COUNT has no first fire to count from. Say when it begins with start, or with DTSTART before the rule.",
-        )
+        begin = "Say when it begins: with start, or with DTSTART before the rule."
+        raise wrong_rrule(text, f"COUNT has no first fire to count from. {begin}")
     return Recurrence(read.rule, first or EPOCH, zone, read.also, read.without)
 
 
