@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from report_pipeline.errors import CallerMistake
 from report_pipeline.instants import did_you_mean
 from report_pipeline.reports.attributes import ON_EVENTS, CadenceSpec, Model, ReportAttributes
+from report_pipeline.schedules.of_report import in_yaml
 from report_pipeline.windows import Cadence, Window
-from report_pipeline.yaml_lines import BrokenYaml, Lines, Location, Problem, load_yaml, nearest, problems_of
+from report_pipeline.yaml_lines import BrokenYaml, Lines, Location, Problem, load_yaml, nearest, path_text, problems_of
 
 EVENTS = "events"
 """The name of the folder that tells of the events table, and so of no report."""
@@ -172,6 +173,8 @@ def read_report(folder: Path, *, is_valid_cron: ValidCron | None = None) -> Read
     attributes: ReportAttributes | None = None
     try:
         document, lines = load_yaml(file)
+        # Told even where a field is wrong, so that all of it can be mended at once.
+        problems += _schedule_problems(document, folder.name, lines, file)
         attributes = _ReportFile.model_validate(document, context={"is_valid_cron": is_valid_cron}).attributes
         problems += [Problem(file, lines.at(("attributes", *loc)), text) for loc, text in _mistakes(attributes)]
     except BrokenYaml as error:
@@ -183,7 +186,14 @@ def read_report(folder: Path, *, is_valid_cron: ValidCron | None = None) -> Read
         return Reading(None, problems, lines)
     given = {name: getattr(attributes, name) for name in ReportAttributes.model_fields}
     given["version"] = attributes.version or _digest(attributes, sql)
+    given["schedules"] = [spec.model_copy(update={"report": folder.name}) for spec in attributes.schedules]
     return Reading(ReportDefinition(**given, name=folder.name, sql=sql, file=file), [], lines)
+
+
+def _schedule_problems(document: Any, report: str, lines: Lines, file: Path) -> list[Problem]:
+    mistakes = in_yaml(document.get("attributes") if isinstance(document, Mapping) else None, report)
+    places = [(("attributes", *loc), text) for loc, text in mistakes]
+    return [Problem(file, lines.at(loc), f"{path_text(lines.known(loc))}: {text}") for loc, text in places]
 
 
 def _name_problems(folder: Path) -> list[Problem]:
@@ -236,10 +246,9 @@ def _mistakes(attributes: ReportAttributes) -> list[tuple[Location, str]]:
             _resolve(spec, attributes)
         except CallerMistake as mistake:
             mistakes.append((where, f"cadences: {mistake}"))
-    for kind, values in (("key", list(attributes.key)), ("schedules", [spec.name for spec in attributes.schedules])):
-        for index, value in enumerate(values):
-            if value in values[:index]:
-                mistakes.append(((kind, index), f"{kind}: {value} is here twice"))
+    for index, column in enumerate(attributes.key):
+        if column in attributes.key[:index]:
+            mistakes.append((("key", index), f"key: {column} is here twice"))
     if attributes.refresh is None and "refresh_every" in attributes.model_fields_set:
         text = f"refresh_every: says how often at most, and nothing is refreshed; add refresh: {ON_EVENTS}"
         mistakes.append((("refresh_every",), text))

@@ -20,7 +20,7 @@ def by_report(document: Mapping[Any, Any], reports: Mapping[str, Any] | None, re
         report: the report in whose own YAML it stands; None elsewhere.
     """
     named = document.get("report")
-    if report is not None and named not in (None, "", report):
+    if report is not None and isinstance(named, str) and named not in ("", report):
         text = f"{named!r} is another report. A schedule in the YAML of {report} builds {report}; take the line out."
         return [(("report",), text)]
     if report is not None and document.get("once") is True and not document.get("start") and "at" not in document:
@@ -47,6 +47,38 @@ def by_report(document: Mapping[Any, Any], reports: Mapping[str, Any] | None, re
         return [(("cadence",), text)]
     text = f"Report {named} has no cadence {cadence!r}.{did_you_mean(cadence, names)}"
     return [(("cadence",), f"{text} Its cadences: {', '.join(names) or 'none'}.")]
+
+
+def in_yaml(attributes: Any, report: str) -> list[Mistake]:
+    """What is wrong with the names in a report's own YAML: of its schedules, and of the cadences that these want.
+
+    Args:
+        attributes: what the YAML says under `attributes`, right or wrong; places are counted from there.
+        report: the report's name.
+    """
+    schedules = attributes.get("schedules") if isinstance(attributes, Mapping) else None
+    if not isinstance(schedules, list):
+        return []
+    known = {report: cadence_names(attributes)}
+    mistakes: list[Mistake] = []
+    first: dict[str, int] = {}
+    for index, schedule in enumerate(schedules):
+        if not isinstance(schedule, Mapping):
+            continue
+        mistakes += [(("schedules", index, *loc), text) for loc, text in by_report(schedule, known, report)]
+        name = schedule.get("name")
+        if isinstance(name, str) and first.setdefault(name, index) != index:
+            text = f"{name} is here twice: it is the name of schedules[{first[name]}] as well."
+            mistakes.append((("schedules", index, "name"), text))
+    return mistakes
+
+
+def cadence_names(attributes: Mapping[Any, Any]) -> list[str]:
+    """The names of the cadences that a report's YAML lists, as far as they can be told."""
+    cadences = attributes.get("cadences")
+    items = cadences if isinstance(cadences, list) else []
+    names = [item.get("name") if isinstance(item, Mapping) else item for item in items]
+    return [name for name in names if isinstance(name, str)]
 
 
 def _cadences(report: Any) -> list[str] | None:

@@ -12,7 +12,7 @@ from report_pipeline.errors import CallerMistake
 from report_pipeline.schedules.calendar import Fires
 from report_pipeline.schedules.contradictions import check_fires
 from report_pipeline.schedules.model import ScheduleSpec
-from report_pipeline.schedules.of_report import by_report
+from report_pipeline.schedules.of_report import by_report, cadence_names
 from report_pipeline.windows import Cadence
 from report_pipeline.yaml_lines import BrokenYaml, Lines, Location, Problem, load_yaml, mistakes_of, path_text
 
@@ -124,7 +124,7 @@ def load_file(path: Path) -> ScheduleFile:
     if isinstance(document, Mapping) and "attributes" in document:
         report, attributes = path.resolve().parent.name, document["attributes"]
         items = attributes.get("schedules") if isinstance(attributes, Mapping) else None
-        cadences = _cadence_names(attributes) if isinstance(attributes, Mapping) else None
+        cadences = cadence_names(attributes) if isinstance(attributes, Mapping) else None
         loc, items = ("attributes", "schedules"), [] if items is None else items
     elif isinstance(document, Mapping) and "schedules" in document:
         loc, items = ("schedules",), document["schedules"]
@@ -206,13 +206,6 @@ def _parse(
         found = check_fires(spec, FireEngine(spec, cron=fires), now)
         problems += [FieldProblem(loc, text) for loc, text in found]
     return spec, problems
-
-
-def _cadence_names(attributes: Mapping[str, Any]) -> list[str]:
-    cadences = attributes.get("cadences")
-    items = cadences if isinstance(cadences, list) else []
-    names = [item.get("name") if isinstance(item, Mapping) else item for item in items]
-    return [name for name in names if isinstance(name, str)]
 
 
 def _lines_of(document: Any) -> Lines:
