@@ -50,6 +50,8 @@ _REFUSED_CREDENTIALS = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
+# What policies know of a transaction is the writes in it.
+_ACTIONS = {"TransactWriteItems": "PutItem, UpdateItem and DeleteItem"}
 _DENIED = {"AccessDenied", "AccessDeniedException", "OptInRequired"}
 _BUSY = {
     "ConditionalCheckFailedException",
@@ -155,8 +157,9 @@ def _translate_answer(error: Any, where: str, table: str) -> PipelineError:
             "the right account, and that this machine's clock is right."
         )
     if code in _DENIED:
+        needed = _ACTIONS.get(error.operation_name, error.operation_name)
         return PermanentFailure(
-            f"{where}: access denied. The AWS identity in use needs dynamodb:{error.operation_name} on this table."
+            f"{where}: access denied. The AWS identity in use needs dynamodb:{needed} on this table."
         )
     if code in {"ResourceNotFoundException", "TableNotFoundException"}:
         return PermanentFailure(

@@ -54,6 +54,24 @@ def test_missing_tables(aws: Any, run: Run) -> None:
     assert json.loads(ran.out)["dynamodb"]["reachable"] is True
 
 
+def test_a_missing_table_of_schedules_is_a_hint_and_no_problem(tables: Any, run: Run) -> None:
+    facts = json.loads(run("doctor").out)["dynamodb"]
+    assert facts["schedules_table"] == {
+        "name": "schedules",
+        "exists": True,
+        "status": "ACTIVE",
+        "key": ["pk (HASH)", "sk (RANGE)"],
+        "items_about": 0,
+        "fits": True,
+    }
+    tables.delete_table(TableName="schedules")
+    ran = run("doctor")
+    assert (ran.code, problems(ran)) == (0, [])
+    assert json.loads(ran.out)["dynamodb"]["schedules_table"] == {"name": "schedules", "exists": False}
+    assert "There is no schedules table 'schedules'. Schedules in YAML work without it" in ran.err
+    assert "`report-pipeline init`" in ran.err
+
+
 def create(aws: Any, name: str, key: str, view: str) -> None:
     aws.create_table(
         TableName=name,
@@ -65,17 +83,19 @@ def create(aws: Any, name: str, key: str, view: str) -> None:
 
 
 def test_wrong_keys_and_a_stream_that_lacks_images(aws: Any, run: Run) -> None:
-    for name in ("events", "reports"):
+    for name in ("events", "reports", "schedules"):
         create(aws, name, "id", "KEYS_ONLY")
     ran = run("doctor")
     assert ran.code == 1
-    events, stream, reports = problems(ran)
+    events, stream, reports, schedules = problems(ran)
     assert "id (S, HASH)" in events
     assert "REPORT_PIPELINE_EVENTS_TABLE" in events
     assert "on with KEYS_ONLY; NEW_AND_OLD_IMAGES is expected" in stream
     assert "switch it off first" in stream
     assert "aws dynamodb update-table --table-name events" in stream
     assert "REPORT_PIPELINE_REPORTS_TABLE" in reports
+    assert "is not a schedules table: its key is id (HASH, S)" in schedules
+    assert "REPORT_PIPELINE_SCHEDULES_TABLE" in schedules
 
 
 def test_a_stream_that_lacks_old_images_is_followed_all_the_same(aws: Any, run: Run) -> None:

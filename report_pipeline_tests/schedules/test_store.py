@@ -352,6 +352,14 @@ def test_what_dynamodb_refuses_is_told(store: ScheduleStore, dynamodb: Any) -> N
         put(ScheduleStore(Meddled(dynamodb, "transact_write_items", refused), "schedules"))
 
 
+def test_where_access_is_denied_the_actions_of_a_policy_are_named(store: ScheduleStore, dynamodb: Any) -> None:
+    def denied(call: Any, **arguments: Any) -> Any:
+        raise cancelled(code="AccessDeniedException")
+
+    with pytest.raises(PermanentFailure, match="needs dynamodb:PutItem, UpdateItem and DeleteItem on this table"):
+        put(ScheduleStore(Meddled(dynamodb, "transact_write_items", denied), "schedules"))
+
+
 def test_a_store_that_cannot_be_reached_says_so(store: ScheduleStore, dynamodb: Any) -> None:
     def down(call: Any, **arguments: Any) -> Any:
         raise EndpointConnectionError(endpoint_url="http://there")
