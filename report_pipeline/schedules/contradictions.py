@@ -1,6 +1,6 @@
 """What is wrong with a schedule that no field by itself can tell."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +26,16 @@ HOURS_SINCE = date(2020, 1, 1)
 
 WHAT = ("cadence", "last", "previous", "between", "since_last")
 WHEN = ("cron", "every", "rrule", "at", "solar", "on_events")
+_MAY_BE_EMPTY = ("cadence", "last", "previous", "between", "every", "rrule", "solar")
 # What says nothing where the events themselves say when.
 _NOT_ON_EVENTS = {
-    "last": "a window that is counted back from a fire",
-    "previous": "a window that is counted back from a fire",
-    "since_last": "a window that is counted back from a fire",
-    "exclude": "fires",
-    "jitter": "fires",
-    "once": "fires",
-    "grace": "fires",
+    "last": "there is no fire to count it from. Write cadence or between.",
+    "previous": "there is no fire to count it from. Write cadence or between.",
+    "since_last": "there is no fire to count it from. Write cadence or between.",
+    "exclude": "there are no fires to leave out. Take it out.",
+    "jitter": "there are no fires to delay. Take it out.",
+    "once": "there are no fires of which one would be the first. Take it out.",
+    "grace": "there are no fires that could be late. Take it out.",
 }
 _LEAVES_GAPS = {
     "misfire": {"last": "all", "none": "all"},
@@ -56,8 +57,14 @@ def foreign(data: Mapping[Any, Any], fields: Iterable[str]) -> tuple[dict[Any, A
     return known, mistakes
 
 
-def by_presence(given: Mapping[Any, Any], fields: Iterable[str]) -> list[Mistake]:
-    """What does not go together, told by which fields there are; their values may be right or wrong."""
+def by_presence(given: Mapping[Any, Any], empty: Collection[Any], fields: Iterable[str]) -> list[Mistake]:
+    """What does not go together, told by which fields there are; their values may be right or wrong.
+
+    Args:
+        given: the fields that say something.
+        empty: those that are there without a value.
+        fields: all that there can be.
+    """
     mistakes: list[Mistake] = []
     meant = _meant(given, set(fields))
     for kind, names in (("what it reports on", WHAT), ("when it fires", WHEN)):
@@ -66,10 +73,16 @@ def by_presence(given: Mapping[Any, Any], fields: Iterable[str]) -> list[Mistake
         if len(there) > 1:
             second = [name for name in given if name in there][1]
             mistakes.append(((second,), f"{expected}, there are {len(there)}: {', '.join(there)}."))
+        elif not there and (left := [name for name in names if name in empty]):
+            # An empty one of the others is a mistake of its own.
+            text = f"It is empty. Write a value, or another of {', '.join(names)}."
+            mistakes += [((name,), text) for name in left if name in _MAY_BE_EMPTY]
         elif not there and not meant & set(names):
             mistakes.append(((), f"{expected}, to say {kind}; there is none."))
     if "anchor" in given and "every" not in given:
-        mistakes.append((("anchor",), "anchor is counted from by every alone. Take it out, or write every."))
+        mistakes.append(
+            (("anchor",), "anchor is what every is counted from, and there is no every. Take it out, or write every.")
+        )
     if "on_events" in given:
         mistakes += _on_events(given)
     if "since_last" in given:
@@ -106,16 +119,9 @@ def _meant(given: Mapping[Any, Any], fields: set[str]) -> set[str]:
 
 
 def _on_events(given: Mapping[Any, Any]) -> list[Mistake]:
-    mistakes: list[Mistake] = []
-    for name, what in _NOT_ON_EVENTS.items():
-        if name in given:
-            mistakes.append(
-                (
-                    (name,),
-                    f"{name} does not go with on_events: it is about {what}, and events come in when they do."
-                    + (" Write cadence or between." if name in WHAT else " Take it out."),
-                )
-            )
+    mistakes: list[Mistake] = [
+        ((name,), f"{name} does not go with on_events: {why}") for name, why in _NOT_ON_EVENTS.items() if name in given
+    ]
     misfire = str(given.get("misfire", Misfire.ALL))
     if misfire != Misfire.ALL:
         text = f"misfire: {misfire} does not go with on_events: no event is ever left out. Take it out."
@@ -156,9 +162,11 @@ def _at(spec: "ScheduleSpec") -> list[Mistake]:
     left = [at for at in spec.at if _within(at, spec.start, spec.end)]
     if not left:
         bounds = " and ".join(
-            f"{name} {format_instant(bound)}" for name, bound in (("start", spec.start), ("end", spec.end)) if bound
+            f"{words} {format_instant(bound)}"
+            for words, bound in (("at or after the start", spec.start), ("before the end", spec.end))
+            if bound is not None
         )
-        return [(("at",), f"No instant of at lies within {bounds}, so it never fires. An end is no part of the time.")]
+        return [(("at",), f"No instant of at lies {bounds}, so it never fires. Change one of them.")]
     if spec.once and len(left) > 1:
         text = f"once takes the first fire alone, and at names {len(spec.at)} instants."
         return [(("once",), f"{text} Take once out, or the other instants.")]
@@ -222,7 +230,9 @@ def too_many(spec: "ScheduleSpec", field: str, times: str) -> Mistake:
     text = f"Its {field} fires {times} times in a look_back of {describe_duration(spec.look_back)}."
     if spec.misfire is Misfire.NONE:
         return (field,), f"{text} At most {MOST_FIRES} are possible: let it fire less often."
-    return ("look_back",), f"{text} At most {MOST_FIRES} are possible: make look_back shorter."
+    if "look_back" in spec.model_fields_set:
+        field = "look_back"
+    return (field,), f"{text} At most {MOST_FIRES} are possible: make look_back shorter."
 
 
 def _hours(spec: "ScheduleSpec") -> list[Mistake]:

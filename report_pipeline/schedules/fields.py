@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
 from report_pipeline.errors import CallerMistake
 from report_pipeline.instants import (
@@ -32,6 +31,7 @@ LATEST = timedelta(days=3660)
 LONGEST_NAME = 100
 MOST_RETRIES, MOST_PRIORITY = 100, 1000
 EXAMPLE = "[2019-06-22T00:00+09:00, 2019-06-25T00:00+09:00]"
+SOLAR_EXAMPLE = "{event: sunset, latitude: 35.68, longitude: 139.69}"
 INSTANT_EXAMPLE = "an instant with its offset from UTC, such as 2026-12-01T09:00+09:00"
 # What the scheduler calls things by itself. It refuses these names, and Python's own words.
 RESERVED = frozenset(keyword.kwlist) | {
@@ -105,7 +105,9 @@ def flag(value: object) -> bool:
         return value
     if isinstance(value, str) and value.lower() in known:
         return known[value.lower()]
-    raise ValueError(f"{'It is empty' if value is None else f'{value!r} is neither'}. Expected true or false.")
+    raise ValueError(
+        "It is empty. Expected true or false." if value is None else f"{value!r} is neither true nor false."
+    )
 
 
 def _whole(value: object, lowest: int, highest: int) -> int:
@@ -285,14 +287,8 @@ End = Annotated[datetime, BeforeValidator(partial(_instant, what="The end")), Wi
 
 def _solar(value: object) -> object:
     if not isinstance(value, dict | BaseModel):
-        raise PydanticCustomError(
-            "solar",
-            "{said}. Expected the event and the place: {example}.",
-            {
-                "said": f"{value!r} is no event of the sun at a place",
-                "example": "{event: sunset, latitude: 35.68, longitude: 139.69}",
-            },
-        )
+        said = "It is empty" if value is None else f"{value!r} is no event of the sun at a place"
+        raise ValueError(f"{said}. Expected both, such as {SOLAR_EXAMPLE}.")
     return value
 
 

@@ -61,6 +61,8 @@ SYNONYMS = {
     "noon": "solar_noon",
     "dawn": "dawn_civil",
     "dusk": "dusk_civil",
+    "sundown": "sunset",
+    "sunup": "sunrise",
 }
 
 
@@ -72,5 +74,6 @@ def choose(kind: type[Kind], value: object, what: str) -> Kind:
         word = str(value).replace(" ", "").replace("-", "_").lower()
         meant = SYNONYMS.get(word.replace("_", ""))
         near = f' Did you mean "{meant}"?' if meant in set(kind) else did_you_mean(str(value), kind)
-        said = "It is empty" if value is None else f"{value!r} is no {what}"
-        raise ValueError(f"{said}. Expected {', '.join(kind)}.{near}") from None
+        if value is None:
+            raise ValueError(f"It is empty. Expected {', '.join(kind)}.") from None
+        raise ValueError(f"{value!r} is no {what}. Expected {', '.join(kind)}.{near}") from None

@@ -118,7 +118,7 @@ class ScheduleSpec(BaseModel):
             return handler(data)
         known, mistakes = foreign(data, cls.model_fields)
         given = {name: value for name, value in data.items() if _is_given(name, value)}
-        mistakes += by_presence(given, cls.model_fields)
+        mistakes += by_presence(given, {name for name, value in data.items() if value is None}, cls.model_fields)
         try:
             spec = handler(known)
         except ValidationError as error:
