@@ -46,6 +46,7 @@ __all__ = ["Definition", "Earlier", "Revision", "ScheduleStore", "Source", "Stal
 
 _VERSION_KEY = {"pk": {"S": "version"}, "sk": {"S": "version"}}
 _READS_BEFORE_GIVING_UP = 5
+_WRONG_CLOCK = timedelta(days=1)
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +154,8 @@ class ScheduleStore:
             source: how it is changed.
             by: who changes it.
             why: in their words; may be empty.
-            now: the editor's clock, aware. Where it runs behind, the change counts as made right after the one before.
+            now: the editor's clock, aware. Where it runs behind, by less than a day, the change counts as made right
+                after the one before.
             expected: the revision that was read; None where there was no such schedule.
             timing_changed: whether its fires or windows are others now, so that a new life begins with this change.
 
@@ -293,11 +295,14 @@ class ScheduleStore:
 
 
 def _later(now: datetime, current: Stored | None, newest: Item | None) -> datetime:
-    """The time of a change: later than the one before it, whatever the editor's clock says."""
+    """The time of a change: later than the one before it, although the editor's clock may run behind.
+
+    A change that is dated further ahead was made by a clock that was wrong. It must not date all later ones.
+    """
     before = [current.changed_at, current.since] if current else []
     if newest is not None:
         try:
             before.append(read_revision(newest).at)
         except ValueError:
             logger.warning("The item %s %s is no change of a schedule.", newest["pk"]["S"], newest["sk"]["S"])
-    return max([now, *(each + timedelta(microseconds=1) for each in before)])
+    return max([now, *(each + timedelta(microseconds=1) for each in before if each - now < _WRONG_CLOCK)])

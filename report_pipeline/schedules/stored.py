@@ -74,7 +74,7 @@ class Revision:
     Attributes:
         name: the schedule's name.
         number: counts the changes of this name from 1, and goes on where it was removed and made again.
-        at: when, UTC; later than the one before it.
+        at: when, UTC; later than the one before it, unless that one was dated by a clock that was wrong by a day.
         by: who.
         why: in their words; may be empty.
         source: how.
@@ -222,10 +222,13 @@ def read_revision(item: Item) -> Revision:
 def later_lives(stored: Stored, until: datetime) -> tuple[Earlier, ...]:
     """The former lives of a schedule whose present one ends at `until`, as many as are kept.
 
-    The newest is kept whatever its age: `since_last` counts from it.
+    The newest is kept whatever its age: `since_last` counts from it. A life that a wrong clock has put after
+    `until` has never begun.
     """
-    lives = [each for each in stored.earlier if each.until >= until - LIVES_KEPT]
-    lives = [*lives, Earlier(stored.definition, stored.since, until)][-MOST_LIVES:]
+    present = Earlier(stored.definition, stored.since, until)
+    lives = [replace(each, until=min(each.until, until)) for each in (*stored.earlier, present) if each.since < until]
+    recent = [each for each in lives if each.until >= until - LIVES_KEPT]
+    lives = (recent or lives[-1:])[-MOST_LIVES:]
     while len(lives) > 1 and len(_lives_text(lives).encode()) > _MOST_LIVES_BYTES:
         del lives[0]
     return tuple(lives)

@@ -182,6 +182,18 @@ def test_a_clock_that_runs_behind_does_not_turn_the_order_of_changes(store: Sche
     assert (stored.since, stored.changed_at) == (again.at, again.at)
 
 
+def test_a_change_that_a_wrong_clock_has_dated_years_ahead_does_not_date_the_later_ones(store: ScheduleStore) -> None:
+    put(store)
+    ahead = {**NIGHTLY, "cron": "0 1 * * *"}
+    put(store, definition=ahead, expected=1, now=NOON + timedelta(days=2000))
+    mended = put(store, expected=2, now=NOON + MINUTE)
+    stored = store.get("nightly")
+    assert stored is not None
+    assert (mended.at, stored.since) == (NOON + MINUTE, NOON + MINUTE)
+    assert stored.earlier == (Earlier(NIGHTLY, NOON, NOON + MINUTE),)
+    assert [revision.number for revision in store.history("nightly")] == [3, 2, 1]
+
+
 def test_a_schedule_that_comes_back_goes_on_with_its_numbers_and_has_no_former_life(store: ScheduleStore) -> None:
     put(store)
     removal = remove(store, now=NOON + MINUTE, by="bob@desk", why="not needed")
