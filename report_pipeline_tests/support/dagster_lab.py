@@ -236,7 +236,7 @@ class Lab:
             last_tick_completion_time=None,
             last_run_key=None,
             cursor=self.cursors.get(sensor),
-            log_key=None,
+            log_key=[repository.name, sensor, "17"],
             repository_name=repository.name,
             repository_def=repository,
             sensor_name=sensor,
