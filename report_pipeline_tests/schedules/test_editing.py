@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from report_pipeline.dagster.fires import dagster_fires
 from report_pipeline.errors import CallerMistake
 from report_pipeline.schedules import editing
 from report_pipeline.schedules.editing import Edited
@@ -409,3 +410,10 @@ def test_every_field_with_several_values_is_known_to_be_one() -> None:
     several = {name for name, kind in kinds.items() if "tuple" in kind.lower()}
     named = {name for name, kind in kinds.items() if "dict" in kind or "Solar" in kind}
     assert (several, named) == (set(LISTS), set(MAPPINGS))
+
+
+def test_a_schedule_that_can_never_fire_is_refused_where_the_engine_is_given(store: ScheduleStore) -> None:
+    never = {**NIGHTLY, "cron": "0 0 30 2 *"}
+    with pytest.raises(BadSchedule, match="cron"):
+        add(store, never, fires=dagster_fires)
+    assert add(store, NIGHTLY, fires=dagster_fires).number == 1
