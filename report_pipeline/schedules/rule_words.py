@@ -24,6 +24,7 @@ _DAYS = {
 }
 _WEEK = ("MO", "TU", "WE", "TH", "FR")
 _PLACES = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", -1: "last", -2: "second to last"}
+_ORDINALS = {2: "second", 3: "third", 4: "fourth"}
 _SPOKEN = {"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "BYMONTHDAY", "BYMONTH", "BYHOUR", "BYMINUTE", "BYSETPOS"}
 _SPOKEN |= {"BYSECOND", "WKST"}
 _MOST_HOURS = 6
@@ -76,6 +77,7 @@ def _clock(parts: dict[str, str], begin: time) -> str | None:
 def _days(parts: dict[str, str], unit: str) -> str | None:
     interval = int(parts.get("INTERVAL", "1"))
     every = f"every {unit}" if interval == 1 else f"every {interval} {unit}s"
+    of_every = f"every {_ORDINALS[interval]} {unit}" if interval in _ORDINALS else every
     days = parts["BYDAY"].split(",") if "BYDAY" in parts else []
     numbers = [int(number) for number in parts["BYMONTHDAY"].split(",")] if "BYMONTHDAY" in parts else []
     if "BYMONTH" in parts or (days and numbers):
@@ -84,19 +86,19 @@ def _days(parts: dict[str, str], unit: str) -> str | None:
         place = _PLACES.get(int(parts["BYSETPOS"])) if parts["BYSETPOS"].lstrip("+-").isdigit() else None
         if place is None or unit != "month" or tuple(days) != _WEEK:
             return None
-        return f"on the {place} working day of {every}"
+        return f"on the {place} working day of {of_every}"
     if numbers:
-        return f"on {listed([_monthday(number) for number in numbers])} of {every}" if unit == "month" else None
+        return f"on {listed([_monthday(number) for number in numbers])} of {of_every}" if unit == "month" else None
     if not days:
         return every if unit in ("minute", "hour", "day") else None
     if unit == "week" and all(day in _DAYS for day in days):
         names = "Monday to Friday" if tuple(days) == _WEEK else listed([_DAYS[day] for day in days])
-        return f"every {names}" if interval == 1 else f"on {names} of {every}"
+        return f"every {names}" if interval == 1 else f"on {names} of {of_every}"
     if unit == "day" and interval == 1 and all(day in _DAYS for day in days):
         return f"every {'Monday to Friday' if tuple(days) == _WEEK else listed([_DAYS[day] for day in days])}"
     if unit == "month":
         spoken = [_weekday(day) for day in days]
-        return f"on {listed([day for day in spoken if day])} of {every}" if all(spoken) else None
+        return f"on {listed([day for day in spoken if day])} of {of_every}" if all(spoken) else None
     return None
 
 
