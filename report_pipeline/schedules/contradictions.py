@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from report_pipeline.errors import CallerMistake
 from report_pipeline.instants import SECOND, closest, describe_duration, format_instant
-from report_pipeline.schedules.calendar import fires_a_day
+from report_pipeline.schedules.calendar import fires_a_day, listed
 from report_pipeline.schedules.exclusions import WEEKDAYS
 from report_pipeline.schedules.fields import LATEST
 from report_pipeline.schedules.foreign import FOREIGN
@@ -254,7 +254,8 @@ def check_fires(spec: "ScheduleSpec", engine: "FireEngine", now: datetime) -> li
         engine: the engine of this very schedule.
         now: aware.
     """
-    if spec.on_events:
+    if spec.on_events or spec.at:
+        # Instants are judged one by one already, however far away they are.
         return []
     fires = engine.next(_before_all(spec, now), 1)
     if not fires and engine.before(now) is None:
@@ -267,8 +268,7 @@ def check_fires(spec: "ScheduleSpec", engine: "FireEngine", now: datetime) -> li
 
 
 def _before_all(spec: "ScheduleSpec", now: datetime) -> datetime:
-    begins = [instant for instant in (spec.start, *spec.at[:1]) if instant is not None]
-    return min([now, *begins]) - SECOND
+    return min(now, spec.start or now) - SECOND
 
 
 def _no_fire(spec: "ScheduleSpec") -> Mistake:
@@ -276,5 +276,5 @@ def _no_fire(spec: "ScheduleSpec") -> Mistake:
     bounds = [name for name in ("exclude", "end", "start") if getattr(spec, name)]
     if not bounds:
         return (when,), f"{when} gives no fire within {LATEST.days} days, before now or from now on. Check it."
-    text = f"{when} gives no fire that {' and '.join(bounds)} would leave."
-    return (bounds[0],), f"{text} Change {' or '.join([*bounds, when])}."
+    text = f"{when} gives no fire that {listed(bounds)} would leave."
+    return (bounds[0],), f"{text} Change {', '.join(bounds)} or {when}."

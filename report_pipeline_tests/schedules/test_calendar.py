@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from report_pipeline.errors import CallerMistake
-from report_pipeline.schedules.calendar import MACROS, check_cron, describe_cron, fires_a_day
+from report_pipeline.schedules.calendar import MACROS, check_cron, describe_cron, describe_crons, fires_a_day
 
 
 def field(lowest: int, highest: int, words: tuple[str, ...] = ()) -> st.SearchStrategy[str]:
@@ -86,11 +86,36 @@ def test_spaces_do_not_matter() -> None:
         ("0 0 30 2 *", "never fires: no month it names has day 30"),
         ("0 0 31 4,6,9,11 *", "never fires: no month it names has day 31"),
         (f"{'9' * 5000} * * * *", "as minute. Expected"),
+        # What other schedulers have
+        ("0 0 12 * * ?", "has 6 fields.*below a minute write every, such as every: 30s"),
+        ("0 0 12 * * ? 2026", "has 7 fields.*Seconds and years are not possible"),
+        ("0 12 ? * MON", r"'\?' as day of the month. \? is Quartz's word for any day. Write \*"),
+        ("0 12 L * *", r"'L' as day of the month.*Write rrule: FREQ=MONTHLY;BYMONTHDAY=-1\."),
+        ("0 12 l-3 * *", "'l-3' as day of the month.*Write rrule"),
+        ("0 12 LW * *", "'LW' as day of the month.*BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1"),
+        ("0 12 * * 6L", "'6L' as day of the week.*Write rrule, such as FREQ=MONTHLY;BYDAY=-1FR"),
+        ("0 12 * * friL", "'friL' as day of the week.*Write rrule"),
+        ("0 12 * * MON#2", "'MON#2' as day of the week.*Write rrule, such as FREQ=MONTHLY;BYDAY=2MO"),
+        ("H H(0-7) * * *", "'H' as minute. H is Jenkins's. Write a number, and jitter"),
+        ("0 H(0-7) * * *", "as hour. H is Jenkins's"),
+        ("0 0~6 * * *", "'0~6' as hour. A random time"),
+        ("rate(5 minutes)", "EventBridge's form of a schedule. Write every"),
+        ("cron(0 12 * * ? *)", r"EventBridge's form of a schedule. Write the five fields alone, and \* for \?"),
+        ("at(2026-12-01T09:00:00)", "EventBridge's form of a schedule. Write at"),
+        ("CRON_TZ=Asia/Tokyo 0 12 * * *", "has a zone in it. Write it as a field: zone: Asia/Tokyo"),
+        ("TZ=UTC 0 12 * * *", "has a zone in it. Write it as a field: zone: UTC"),
+        ("@every 1h30m", "'@every 1h30m' is no cron. Write every: 1h30m"),
+        ("R/2026-12-01T00:00Z/PT1H", "is an interval of ISO 8601. Write every"),
     ],
 )
 def test_what_is_no_cron_is_refused_by_its_field(cron: str, message: str) -> None:
     with pytest.raises(CallerMistake, match=message):
         check_cron(cron)
+
+
+@pytest.mark.parametrize("cron", ["0 0 1 jul *", "0 0 * JUL-AUG *", "0 0 1 apr,jul WED"])
+def test_names_that_look_like_words_of_others_are_names(cron: str) -> None:
+    assert check_cron(cron) == cron
 
 
 @pytest.mark.parametrize("cron", ["0 0 29 2 *", "0 0 30 2 mon", "0 0 31 1,2 *", "0 9 1-7 * 7"])
@@ -113,6 +138,9 @@ def test_rare_dates_are_possible(cron: str) -> None:
         ("0 8 * * 2-4", "at 08:00 every Tuesday, Wednesday and Thursday"),
         ("0 8 * * MON-FRI", "at 08:00 every Monday to Friday"),
         ("05 6 1 * *", "at 06:05 on day 1 of every month"),
+        ("0 8,17 * * *", "at 08:00 and 17:00 every day"),
+        ("30 17,8 * * 1-5", "at 08:30 and 17:30 every Monday to Friday"),
+        ("0 8-10 * * *", 'cron "0 8-10 * * *"'),
         ("0 0 1 1 *", 'cron "0 0 1 1 *"'),
         ("0 8 1 * 1", 'cron "0 8 1 * 1"'),
         ("0,30 8 * * *", 'cron "0,30 8 * * *"'),
@@ -125,3 +153,20 @@ def test_common_crons_are_said_in_words(cron: str, words: str) -> None:
 @pytest.mark.parametrize(("cron", "fires"), [("*/5 * * * *", 288), ("30 0 * * *", 1), ("0,30 8-10 * * 1", 6)])
 def test_the_fires_of_a_day_are_counted(cron: str, fires: int) -> None:
     assert fires_a_day(cron) == fires
+
+
+@pytest.mark.parametrize(
+    ("crons", "words"),
+    [
+        (["30 0 * * *"], "at 00:30 every day"),
+        (["30 17 * * mon-fri", "0 8 * * 1-5"], "at 08:00 and 17:30 every Monday to Friday"),
+        (["0 8 * * *", "0 8 * * *"], "at 08:00 every day"),
+        (["0 8 * * *", "0 9 * * sat", "30 9 * * 6"], "at 08:00 every day, and at 09:00 and 09:30 every Saturday"),
+        (
+            ["*/5 * * * *", "0 8 * * *", "0 0 1 1 *"],
+            'every 5 minutes, at 08:00 every day, and cron "0 0 1 1 *"',
+        ),
+    ],
+)
+def test_several_crons_are_said_together(crons: list[str], words: str) -> None:
+    assert describe_crons(crons) == words

@@ -4,9 +4,17 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from dagster._core.definitions.utils import DISALLOWED_NAMES
+from dagster._utils.tags import is_valid_tag_key
 from pydantic import ValidationError
 
-from report_pipeline.schedules.model import ScheduleSpec
+from report_pipeline.dagster.fires import is_valid_cron
+from report_pipeline.errors import CallerMistake
+from report_pipeline.schedules.calendar import MACROS
+from report_pipeline.schedules.fields import RESERVED
+from report_pipeline.schedules.kinds import Misfire, Overlap, SolarEvent
+from report_pipeline.schedules.model import ScheduleSpec, Solar
+from report_pipeline.schedules.parse import parse_spec
 from report_pipeline.windows import Cadence, Unit, Window
 
 JUNE = ["2019-06-22T00:00+09:00", "2019-06-25T00:00+09:00"]
@@ -146,3 +154,85 @@ def test_the_schema_lets_yaml_say_durations_and_windows_as_text() -> None:
     properties = ScheduleSpec.model_json_schema()["properties"]
     assert properties["look_back"]["type"] == "string"
     assert properties["between"]["anyOf"][0]["items"] == {"type": "string"}
+
+
+# What is wanted
+
+
+def test_since_last_is_the_time_from_the_fire_before_to_this_one() -> None:
+    spec = schedule(since_last=True, previous=None, zone="Asia/Tokyo")
+    window = spec.window(utc(2026, 12, 2), utc(2026, 12, 1))
+    assert (window, window.zone) == (Window(utc(2026, 12, 1), utc(2026, 12, 2)), "Asia/Tokyo")
+    with pytest.raises(CallerMistake, match="reversed"):
+        spec.window(utc(2026, 12, 2), utc(2026, 12, 3))
+    with pytest.raises(ValueError, match=r"nightly: the fire before .* is not given"):
+        spec.window(utc(2026, 12, 2))
+
+
+def test_a_cadences_window_is_its_newest_that_has_ended() -> None:
+    spec = schedule(cadence="daily", previous=None, zone="Europe/London")
+    daily = Cadence("daily", Unit.DAY, "Asia/Tokyo", date(2026, 11, 1))
+    assert spec.target([daily]) == daily
+    ended = daily.window("2026-11-30")
+    assert spec.window(utc(2026, 11, 30, 15), cadence=daily) == ended
+    assert spec.window(utc(2026, 12, 1, 14, 59, 59), cadence=daily) == ended
+    assert spec.window(utc(2026, 10, 31, 15), cadence=Cadence("d", Unit.DAY, "Asia/Tokyo", date(2026, 10, 31)))
+    with pytest.raises(CallerMistake, match="lies before the first window of cadence daily"):
+        spec.window(utc(2026, 10, 31, 15), cadence=daily)
+    with pytest.raises(ValueError, match="nightly: its cadence is not given"):
+        spec.window(utc(2026, 12, 1))
+
+
+def test_a_cadence_that_the_report_lacks_is_named_with_the_nearest() -> None:
+    spec = schedule(cadence="dayly", previous=None, report="visits")
+    with pytest.raises(CallerMistake, match=r'no cadence .dayly.\. Did you mean "daily"\? Its cadences: daily'):
+        spec.target([Cadence("daily", Unit.DAY, "UTC", date(2026, 11, 1))])
+
+
+# Its fields
+
+
+def test_one_value_stands_for_a_list_of_one() -> None:
+    spec = schedule(cron="@daily", exclude="Saturdays")
+    assert (spec.cron, spec.exclude) == (("0 0 * * *",), ("sat",))
+    assert schedule(cron=["@daily"], exclude=["sat"]) == spec
+
+
+def test_instants_are_in_utc_and_in_order() -> None:
+    spec = parse_spec({"name": "x", "last": "1h", "at": ["2026-12-02T09:00+09:00", "2026-12-01T00:00Z"]})
+    assert spec.at == (utc(2026, 12, 1), utc(2026, 12, 2))
+
+
+def test_texts_of_forms_are_read_as_what_they_say() -> None:
+    spec = schedule(retries="5", priority="-3", enabled="true", once="no", tags={"team": "web"})
+    assert (spec.retries, spec.priority, spec.enabled, spec.once) == (5, -3, True, False)
+    place = {"event": "sunrise", "latitude": "-33.9", "longitude": "18"}
+    solar = parse_spec({"name": "x", "last": "1d", "solar": place}).solar
+    assert solar == Solar(event=SolarEvent.SUNRISE, latitude=-33.9, longitude=18)
+
+
+def test_policies_are_plain_unless_they_are_said() -> None:
+    spec = schedule()
+    assert (spec.misfire, spec.overlap, spec.retries, spec.priority) == (Misfire.ALL, Overlap.ALLOW, 3, 0)
+    assert (spec.grace, spec.retry_delay) == (timedelta(minutes=1), timedelta(minutes=1))
+
+
+def test_names_that_dagster_keeps_for_itself_are_refused() -> None:
+    assert set(DISALLOWED_NAMES) <= RESERVED
+    for name in RESERVED:
+        with pytest.raises(ValidationError, match="the scheduler keeps it for itself"):
+            schedule(name=name)
+
+
+def test_tags_are_those_that_dagster_takes() -> None:
+    for key in ("team", "a.b-c_d", "x/y", "k" * 63):
+        assert is_valid_tag_key(key)
+        assert schedule(tags={key: "any text, even a long one"}).tags == {key: "any text, even a long one"}
+    for key in ("", "a b", "a/b/c", "k" * 64):
+        assert not is_valid_tag_key(key)
+        with pytest.raises(ValidationError, match="cannot name a tag"):
+            schedule(tags={key: "x"})
+
+
+def test_every_macro_is_a_cron_that_dagster_takes() -> None:
+    assert all(is_valid_cron(cron) for macro in MACROS for cron in schedule(cron=macro, previous="day").cron)
