@@ -1,7 +1,8 @@
-"""The commands about reports: build, show, list, check, and the schedules."""
+"""The commands about reports: build, show, list and check."""
 
 import sys
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,15 @@ import click
 from report_pipeline.cli.naming import Asked, name_window, window_options
 from report_pipeline.cli.output import print_json, say, write_out
 from report_pipeline.errors import CallerMistake, PermanentFailure, TransientFailure
+from report_pipeline.instants import format_instant
 from report_pipeline.pipeline import Pipeline, utc_now
-from report_pipeline.reports.definition import CUSTOM, Broken, ReportDefinition, find_report, load_reports
+from report_pipeline.reports.definition import Broken, ReportDefinition, find_report, load_reports
 from report_pipeline.reports.export import FORMATS, render
 from report_pipeline.settings import Settings, load_settings
 from report_pipeline.windows import Window
 
 if TYPE_CHECKING:
     from report_pipeline.reports.store import Head, ReportStore
-
-NEXT_FIRES = 3
 
 
 @click.command()
@@ -36,39 +36,7 @@ def build(report: str, asked: Asked, reload: bool) -> None:
     settings, now = load_settings(), utc_now()
     named = name_window(_definition(settings, report), asked, now)
     named.window.require_begun(now)
-    with Pipeline(settings).open() as rooms:
-        store = rooms.store
-        # A run would tell what reading the table will cost, and then try again and again to publish where it cannot.
-        store.check()
-        rooms.table.check()
-        # Dagster takes a second to import, which the options' mistakes need not wait for.
-        from report_pipeline.dagster.run import build_partition
-
-        built = build_partition(settings, report, named.cadence, named.partition, reload=reload, tell=say)
-        run_id = built["run_id"]
-        head = store.head(report, named.window)
-    if head is None:
-        raise TransientFailure(f"{report} was built by run {run_id}, but its head is gone: was it deleted meanwhile?")
-    say(f"{report}, {named.window.describe()}: {built['content']}; revision {head.revision} is {head.state}.")
-    print_json(
-        {
-            "report": report,
-            "cadence": named.cadence,
-            "partition": named.partition,
-            "window": named.window.to_dict(),
-            "revision": head.revision,
-            "state": head.state,
-            "watermark": head.watermark,
-            "changed": head.run_id == run_id,
-            "rows": head.rows,
-            "events_read": head.events_read,
-            "rejected": head.rejected,
-            "undated": head.undated,
-            "definition_version": head.definition_version,
-            "built_at": head.built_at,
-            "run_id": run_id,
-        }
-    )
+    build_window(settings, report, named.cadence, named.partition, named.window, reload=reload)
 
 
 @click.command()
@@ -136,51 +104,67 @@ def check(context: click.Context) -> None:
     say(f"No mistake in {settings.defs}.")
 
 
-@click.group()
-def schedules() -> None:
-    """The schedules of all reports."""
+def build_window(
+    settings: Settings,
+    report: str,
+    cadence: str,
+    partition: str,
+    window: Window,
+    *,
+    reload: bool = False,
+    tags: Mapping[str, str] | None = None,
+    form: str = "json",
+) -> None:
+    """Build one window and print what came of it.
 
+    Args:
+        cadence: the name of the cadence that the window is of, or "custom".
+        partition: its key there.
+        reload: read the whole events table anew first.
+        tags: further tags of the run.
+        form: `json`, or `table` for people.
+    """
+    with Pipeline(settings).open() as rooms:
+        store = rooms.store
+        # A run would tell what reading the table will cost, and then try again and again to publish where it cannot.
+        store.check()
+        rooms.table.check()
+        # Dagster takes a second to import, which the options' mistakes need not wait for.
+        from report_pipeline.dagster.run import build_partition
 
-@schedules.command("list")
-@click.option("--format", "form", type=click.Choice(("table", "json")), default="json", show_default=True)
-def list_schedules(form: str) -> None:
-    """List the schedules: when each fires next, and for which window. The UI shows which are switched on."""
-    from report_pipeline.dagster.fires import dagster_fires
-
-    now = utc_now()
-    listed = []
-    for name, found in load_reports(load_settings().defs).items():
-        if isinstance(found, Broken):
-            say(f"The definition of {name} is broken; `report-pipeline check` says where.")
-            continue
-        for spec in found.schedules:
-            cadence = spec.target(found.all_cadences())
-            fires = sorted(
-                {
-                    fire
-                    for cron in spec.cron
-                    for fire in dagster_fires(cron, spec.zone, now, now + timedelta(days=_days_ahead(cron)))
-                }
-            )
-            listed.append(
-                {
-                    "name": spec.name,
-                    "report": name,
-                    "cadence": cadence.name if cadence else CUSTOM,
-                    "when": spec.describe(),
-                    "cron": spec.cron,
-                    "zone": spec.zone,
-                    "look_back_seconds": int(spec.look_back.total_seconds()),
-                    "on_at_first": spec.enabled,
-                    "next": [{"fires": fire, "window": spec.window(fire).to_dict()} for fire in fires[:NEXT_FIRES]],
-                }
-            )
+        built = build_partition(settings, report, cadence, partition, reload=reload, tags=tags, tell=say)
+        run_id = built["run_id"]
+        head = store.head(report, window)
+    if head is None:
+        raise TransientFailure(f"{report} was built by run {run_id}, but its head is gone: was it deleted meanwhile?")
+    say(f"{report}, {window.describe()}: {built['content']}; revision {head.revision} is {head.state}.")
+    told = {
+        "report": report,
+        "cadence": cadence,
+        "partition": partition,
+        "window": window.to_dict(),
+        "revision": head.revision,
+        "state": head.state,
+        "watermark": head.watermark,
+        "changed": head.run_id == run_id,
+        "rows": head.rows,
+        "events_read": head.events_read,
+        "rejected": head.rejected,
+        "undated": head.undated,
+        "definition_version": head.definition_version,
+        "built_at": head.built_at,
+        "run_id": run_id,
+    }
     if form == "json":
-        print_json(listed)
-        return
-    _print_table(
-        ["schedule", "report", "when"], [[str(row["name"]), str(row["report"]), str(row["when"])] for row in listed]
-    )
+        print_json(told)
+    else:
+        write_out("".join(f"{name}: {_plain(value)}\n" for name, value in told.items()))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return f"{value['start_local']} / {value['end_local']}"
+    return format_instant(value) if isinstance(value, datetime) else value
 
 
 def _definition(settings: Settings, report: str) -> ReportDefinition:
@@ -230,14 +214,6 @@ def _published(heads: "list[Head]") -> dict[str, Any]:
     }
 
 
-def _days_ahead(cron: str) -> int:
-    """How far to look for the next fires: the rarer it fires, the farther."""
-    _minute, hour, day, month, weekday = cron.split()
-    if hour == "*" and day == "*" and month == "*" and weekday == "*":
-        return 1
-    return 9 if day == "*" and month == "*" else 1500
-
-
 def _write_whole(output: Path, content: bytes) -> None:
     if not output.parent.is_dir():
         raise CallerMistake(f"There is no folder {output.parent} to write {output.name} into.")
@@ -251,9 +227,3 @@ def _write_whole(output: Path, content: bytes) -> None:
         if aside != output:
             aside.unlink(missing_ok=True)
         raise PermanentFailure(f"{output} cannot be written: {error.strerror}.") from error
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in [header, *rows])
-    write_out("".join(f"{line}\n" for line in lines))

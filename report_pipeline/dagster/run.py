@@ -1,8 +1,7 @@
 """A report's run in this process: what the command line's `build` does is what a run from the UI does."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -11,6 +10,7 @@ import dagster as dg
 from dagster._core.execution.plan.objects import ErrorSource
 
 from report_pipeline.dagster.assets import custom_window
+from report_pipeline.dagster.instance import open_instance
 from report_pipeline.dagster.partitions import (
     REPORT_TAG,
     add_custom_keys,
@@ -21,8 +21,6 @@ from report_pipeline.dagster.partitions import (
 )
 from report_pipeline.definitions import build_defs
 from report_pipeline.errors import CallerMistake, PermanentFailure, PipelineError
-from report_pipeline.local.dagster_home import prepare_dagster_home
-from report_pipeline.local.processes import FileLock
 from report_pipeline.pipeline import utc_now
 from report_pipeline.reports.definition import CUSTOM, find_report, load_reports
 from report_pipeline.schedules.reconcile import group
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
     from report_pipeline.reports.definition import ReportDefinition
 
-_OPENING_SECONDS = 60.0
 _NOT_PRINTED = {"preview", "dagster/column_schema"}
 
 
@@ -44,6 +41,7 @@ def build_partition(
     partition_key: str,
     *,
     reload: bool = False,
+    tags: Mapping[str, str] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Build one window of a report as a Dagster run in this process, recorded on the instance of the home.
@@ -52,6 +50,7 @@ def build_partition(
         cadence: the name of one of the report's cadences, or "custom".
         partition_key: the window's key in that cadence.
         reload: read the whole events table anew first, even if the archive has followed its stream.
+        tags: further tags of the run.
         tell: told, a line each, what the run tells of itself: what a load will cost, how far it is, why a report is
             provisional. Not what it fails of.
 
@@ -62,7 +61,7 @@ def build_partition(
         CallerMistake: the report has no such cadence or partition, or its definition is broken.
         PipelineError: the run failed; the message is the run's own.
     """
-    return build_range(settings, report, cadence, [partition_key], reload=reload, tell=tell)[0]
+    return build_range(settings, report, cadence, [partition_key], reload=reload, tags=tags, tell=tell)[0]
 
 
 def build_range(
@@ -72,6 +71,7 @@ def build_range(
     partition_keys: Sequence[str],
     *,
     reload: bool = False,
+    tags: Mapping[str, str] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Build windows of a report, one result for each; as `build_partition`.
@@ -80,25 +80,16 @@ def build_range(
     """
     order = _order(find_report(load_reports(settings.defs), report), cadence, partition_keys)
     job = build_defs(settings).resolve_job_def(job_name(report, cadence))
-    with _instance(settings) as instance:
+    with open_instance(settings) as instance:
         if cadence == CUSTOM:
             add_custom_keys(instance, report, sorted(partition_keys))
             order = list(instance.get_dynamic_partitions(dynamic_name(report)))
         else:
             _check_ended(job, report, cadence, partition_keys)
         groups = group(partition_keys, order, settings.windows_per_run)
-        return [built for keys in groups for built in _run(job, instance, report, cadence, keys, reload, tell)]
-
-
-@contextmanager
-def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The instance of the home. One process at a time opens it: two that create its database would harm each other."""
-    prepare_dagster_home(settings)
-    with closing(FileLock(settings.dagster_home / "opening.lock")) as lock:
-        lock.acquire(_OPENING_SECONDS, "another process that opens Dagster's instance")
-        instance = dg.DagsterInstance.from_config(str(settings.dagster_home))
-    with instance:
-        yield instance
+        return [
+            built for keys in groups for built in _run(job, instance, report, cadence, keys, reload, tags or {}, tell)
+        ]
 
 
 def _run(
@@ -108,6 +99,7 @@ def _run(
     cadence: str,
     keys: Sequence[str],
     reload: bool,
+    tags: Mapping[str, str],
     tell: Callable[[str], None] | None,
 ) -> list[dict[str, Any]]:
     asset = dg.AssetKey([report, cadence])
@@ -119,7 +111,7 @@ def _run(
         instance=instance,
         run_id=run_id,
         partition_key=keys[0] if single else None,
-        tags={REPORT_TAG: report, **({} if single else range_tags(keys))},
+        tags={**tags, REPORT_TAG: report, **({} if single else range_tags(keys))},
         run_config={
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             "ops": {asset.to_python_identifier(): {"config": {"reload_events": reload}}},

@@ -262,15 +262,6 @@ def test_a_window_that_has_not_begun_is_not_built(filled: Any, run: Run) -> None
     assert run("show", "visitor_report", *future).code == 2
 
 
-def test_schedules_are_listed_with_their_next_fires(run: Run) -> None:
-    listed = {schedule["name"]: schedule for schedule in json.loads(run("schedules", "list").out)}
-    daily = listed["visitor_report_tokyo_day"]
-    assert (daily["cadence"], daily["on_at_first"], len(daily["next"])) == ("tokyo_daily", False, 3)
-    assert daily["next"][0]["fires"].endswith("T15:30:00Z")
-    table = run("schedules", "list", "--format", "table").out.splitlines()
-    assert "visitor_report_tokyo_day        visitor_report  at 00:30 every day, Asia/Tokyo; the previous day" in table
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

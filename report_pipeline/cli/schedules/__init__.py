@@ -1,0 +1,34 @@
+"""`report-pipeline schedules`: looking at schedules, changing, switching and running them."""
+
+import click
+
+from report_pipeline.cli.schedules.editing import add, remove, set_fields
+from report_pipeline.cli.schedules.history import history
+from report_pipeline.cli.schedules.looking import list_schedules, show
+from report_pipeline.cli.schedules.previewing import preview
+from report_pipeline.cli.schedules.running import run_now
+from report_pipeline.cli.schedules.switching import disable, enable
+from report_pipeline.cli.schedules.validate import validate
+
+__all__ = ["schedules"]
+
+
+@click.group()
+def schedules() -> None:
+    """The schedules of all reports: those in YAML files, and those that are made at run time."""
+
+
+for command in (
+    add,
+    disable,
+    enable,
+    history,
+    list_schedules,
+    preview,
+    remove,
+    run_now,
+    set_fields,
+    show,
+    validate,
+):
+    schedules.add_command(command)
