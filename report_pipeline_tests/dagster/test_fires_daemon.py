@@ -4,11 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._check import CheckError
 from dagster._utils.schedules import schedule_execution_time_iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from report_pipeline.dagster.fires import dagster_fires, is_valid_cron, scheduler_cron
+from report_pipeline.instants import parse_instant
 
 DAY = timedelta(days=1)
 # The instants at which the clocks of 2026 change.
@@ -81,12 +83,20 @@ def test_it_does_not_matter_where_one_begins_to_count(moment: tuple[str, datetim
     assert parts == dagster_fires(cron, zone, first, last)
 
 
-def test_a_count_may_begin_in_an_hour_that_the_clocks_show_twice() -> None:
-    # Dagster's own iterator has no answer from there.
-    after = datetime(2026, 4, 5, 3, 35, tzinfo=UTC)
-    assert dagster_fires("30 23 * * *", "America/Santiago", after, after + DAY) == [
-        datetime(2026, 4, 6, 3, 30, tzinfo=UTC)
-    ]
+@pytest.mark.parametrize(
+    ("zone", "cron", "second", "following"),
+    [
+        ("America/Santiago", "30 23 * * *", "2026-04-05T03:15Z", "2026-04-06T03:30Z"),
+        ("America/Havana", "30 0 * * *", "2026-11-01T05:15Z", "2026-11-02T05:30Z"),
+        ("Africa/Cairo", "30 23 * * *", "2026-10-29T21:30Z", "2026-10-30T21:30Z"),
+    ],
+)
+def test_a_count_may_begin_where_dagsters_own_fails(zone: str, cron: str, second: str, following: str) -> None:
+    # While the clocks show for the second time an hour in which it has fired the first time.
+    after = parse_instant(second)
+    with pytest.raises(CheckError):
+        next(schedule_execution_time_iterator(after.timestamp(), cron, zone))
+    assert dagster_fires(cron, zone, after, after + DAY + DAY / 2) == [parse_instant(following)]
 
 
 @pytest.mark.parametrize("hour", [0, 12, 23])
