@@ -1,6 +1,7 @@
 """Our cron engine against the iterator that Dagster's daemon counts its ticks with, where clocks change above all."""
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -97,6 +98,13 @@ def test_a_count_may_begin_where_dagsters_own_fails(zone: str, cron: str, second
     with pytest.raises(CheckError):
         next(schedule_execution_time_iterator(after.timestamp(), cron, zone))
     assert dagster_fires(cron, zone, after, after + DAY + DAY / 2) == [parse_instant(following)]
+
+
+def test_where_clocks_change_around_midnight_a_daily_time_is_the_one_before_the_change() -> None:
+    skipped, repeated = datetime(2026, 9, 6, 3, tzinfo=UTC), datetime(2026, 4, 5, 1, tzinfo=UTC)
+    for cron, begin, fire in (("30 0 * * *", skipped, "01:30 -0300"), ("30 23 * * *", repeated, "23:30 -0300")):
+        (found,) = dagster_fires(cron, "America/Santiago", begin, begin + DAY / 4)
+        assert f"{found.astimezone(ZoneInfo('America/Santiago')):%H:%M %z}" == fire
 
 
 @pytest.mark.parametrize("hour", [0, 12, 23])
