@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -202,7 +202,8 @@ def _instant(fields: Mapping[str, Any], name: str, zone: str, notes: list[str]) 
             note = f"Its {name} {value} has no offset from UTC and is taken to be in {zone}."
             if note not in notes:
                 notes.append(note)
-        return instant.astimezone(ZoneInfo("UTC"))
+        # The second after it has to be possible too, for what is rounded up.
+        return (instant.astimezone(UTC) + SECOND) - SECOND
     except (TypeError, ValueError, OverflowError):
         raise Uncarried(f"Its {name} is {value!r}. Expected an instant such as 2026-12-01T09:00:00Z.") from None
 

@@ -118,6 +118,7 @@ CLOCKED = f"{APP}.clockedschedule"
         ([HOURLY, task(args='["a lot"]')], "Its number of minutes is 'a lot'. Expected a number, such as 15."),
         ([HOURLY, task(args="[99999999]")], "last: 69444 days 10 hours 39 minutes is too long."),
         ([HOURLY, task(expires="soon")], "Its expires is 'soon'. Expected an instant such as 2026-12-01T09:00:00Z."),
+        ([HOURLY, task(expires="9999-12-31T23:59:59.5Z")], "Its expires is '9999-12-31T23:59:59.5Z'. Expected an"),
         ([HOURLY, task(expire_seconds=-1)], "Its expire_seconds is -1. Expected a whole number from 0 up."),
         (
             [HOURLY, task(task="reports.tasks.build_report_last_minutes")],
