@@ -13,7 +13,7 @@ import dagster as dg
 
 from report_pipeline.dagster.facts import AssetFacts, run_request
 from report_pipeline.dagster.failures import failures
-from report_pipeline.dagster.fires import dagster_fires
+from report_pipeline.dagster.fires import dagster_fires, scheduler_cron
 from report_pipeline.dagster.hints import Hint
 from report_pipeline.dagster.partitions import REPORT_TAG, job_name
 from report_pipeline.dagster.refreshing import on_events_sensor
@@ -147,11 +147,12 @@ def schedule_of(
 def _by_cron(known: Known, reports: Reports) -> dg.ScheduleDefinition:
     spec = known.spec
     target = target_of(spec, reports)
+    crons = [scheduler_cron(cron) for cron in spec.cron]
 
     @dg.schedule(
         name=spec.name,
         job_name=job_name(*target),
-        cron_schedule=list(spec.cron) if len(spec.cron) > 1 else spec.cron[0],
+        cron_schedule=crons if len(crons) > 1 else crons[0],
         execution_timezone=spec.zone,
         description=_description(known),
         default_status=dg.DefaultScheduleStatus.RUNNING if known.starts_on else dg.DefaultScheduleStatus.STOPPED,
