@@ -6,9 +6,12 @@ from datetime import date, datetime
 
 from report_pipeline.errors import CallerMistake
 from report_pipeline.instants import did_you_mean, format_instant, parse_instant
+from report_pipeline.windows import FIRST_YEAR
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+# One looks for fires far ahead of the instants that are given, and calendars end with the year 9999.
+LAST_YEAR = 9900
 EXPECTED = (
     "Expected a date such as 2026-12-25, a weekday such as sat, two dates such as 2026-12-24/2027-01-01 (both are"
     " left out), or two instants such as 2026-12-24T18:00+09:00/2026-12-27T09:00+09:00"
@@ -68,6 +71,8 @@ def parse_exclusion(text: str) -> Exclusion:
         raise CallerMistake(
             f"{text!r} is {'empty' if start == end else 'reversed'}: its end must be later than its start."
         )
+    if not FIRST_YEAR <= start.year <= end.year <= LAST_YEAR:
+        raise CallerMistake(f"{text!r} is too far away. Expected years from {FIRST_YEAR} to {LAST_YEAR}.")
     return Exclusion(f"{format_instant(start)}/{format_instant(end)}", instants=(start, end))
 
 
@@ -75,6 +80,9 @@ def _date(part: str, text: str) -> date:
     try:
         if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", part):
             raise ValueError("dates are written 2026-12-25")
-        return date.fromisoformat(part)
+        day = date.fromisoformat(part)
+        if not FIRST_YEAR <= day.year <= LAST_YEAR:
+            raise ValueError(f"years from {FIRST_YEAR} to {LAST_YEAR} are possible")
+        return day
     except ValueError as error:
         raise CallerMistake(f"{text!r} cannot be left out: {part!r} is no date ({error}). {EXPECTED}.") from None

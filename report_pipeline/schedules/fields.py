@@ -18,11 +18,11 @@ from report_pipeline.instants import (
     parse_zone,
 )
 from report_pipeline.schedules.calendar import check_cron
-from report_pipeline.schedules.exclusions import parse_exclusion
+from report_pipeline.schedules.exclusions import LAST_YEAR, parse_exclusion
 from report_pipeline.schedules.kinds import Misfire, Overlap, SolarEvent, choose
 from report_pipeline.schedules.mistakes import Mistake, fail_at
 from report_pipeline.units import Unit
-from report_pipeline.windows import Window
+from report_pipeline.windows import FIRST_YEAR, Window
 
 T = TypeVar("T")
 
@@ -148,6 +148,8 @@ def _instant(value: object, what: str) -> datetime:
     instant = _read(partial(parse_instant, what=what), value, INSTANT_EXAMPLE)
     if instant.microsecond:
         raise ValueError(f"{what} {value!r} has a fraction of a second. Expected whole seconds.")
+    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        raise ValueError(f"{what} {value!r} is too far away. Expected a year from {FIRST_YEAR} to {LAST_YEAR}.")
     return instant
 
 

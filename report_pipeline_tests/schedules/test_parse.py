@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from report_pipeline.dagster.fires import dagster_fires
 from report_pipeline.schedules.foreign import FOREIGN
@@ -114,6 +116,43 @@ def test_fields_of_other_tools_lead_to_fields_that_there_are() -> None:
         for written in (name, name.upper(), name.replace("_", "-")):
             found = {problem.loc: problem.message for problem in problems({**NIGHTLY, written: "x"})}
             assert found == {(written,): f"is not known here. {hint.text}"}
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from(
+        [
+            *("@daily", "*/5 * * * *", "5m", "1d", "day", "2026-12-01T00:00Z", "9900-12-31T23:59:59Z", "sat", "all"),
+            *("none", "2026-12-25", "9900-12-31", "0s", "true", "Asia/Tokyo", "FREQ=DAILY", "FREQ=DAILY;COUNT=3"),
+            *("daily", "queue_all", "1900-01-01T00:00Z", "1900-01-01/9900-12-31", "3660d"),
+        ]
+    ),
+    st.just(["2026-12-01T00:00Z", "2026-12-02T00:00Z"]),
+    st.just({"event": "sunset", "latitude": 1, "longitude": 2}),
+)
+ANYTHING = st.recursive(
+    VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from([*ScheduleSpec.model_fields, *sorted(FOREIGN)[:3]]), ANYTHING, max_size=6))
+def test_whatever_is_written_is_a_schedule_or_a_mistake_with_its_place(document: dict[str, Any]) -> None:
+    document = {"name": "nightly"} | document
+    spec, found = None, []
+    try:
+        spec = parse_spec(document, fires=dagster_fires, now=NOW)
+    except BadSchedule as error:
+        found = error.problems
+    assert (spec is None) == bool(found)
+    assert all(not problem.loc or problem.loc[0] in document for problem in found)
+    if spec is not None:
+        assert parse_spec(spec.to_dict()) == spec
+        assert spec.describe()
 
 
 # Its report
