@@ -21,7 +21,7 @@ from report_pipeline.cli.follow import follow
 from report_pipeline.cli.load import load
 from report_pipeline.cli.output import say
 from report_pipeline.cli.reports import build, check, list_reports, show
-from report_pipeline.cli.schedules import schedules
+from report_pipeline.cli.schedules import schedules as schedules_group
 from report_pipeline.cli.simulate import simulate_command
 from report_pipeline.cli.up import build_windows, up
 from report_pipeline.cli.upkeep import upkeep
@@ -49,7 +49,7 @@ for command in (
     init,
     list_reports,
     load,
-    schedules,
+    schedules_group,
     show,
     simulate_command,
     up,

@@ -2,6 +2,7 @@
 
 import click
 
+from report_pipeline.cli.import_celery import import_celery_beat
 from report_pipeline.cli.schedules.editing import add, remove, set_fields
 from report_pipeline.cli.schedules.history import history
 from report_pipeline.cli.schedules.looking import list_schedules, show
@@ -23,6 +24,7 @@ for command in (
     disable,
     enable,
     history,
+    import_celery_beat,
     list_schedules,
     preview,
     remove,
