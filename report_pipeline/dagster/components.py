@@ -96,8 +96,7 @@ def report_definitions(definition: ReportDefinition, settings: Settings, known_a
     """Everything that Dagster shows of one report."""
     cadences = definition.all_cadences()
     jobs = [report_job(definition.name, name) for name in [*(cadence.name for cadence in cadences), CUSTOM]]
-    specs = [spec.model_copy(update={"report": definition.name}) for spec in definition.schedules]
-    made = [schedule_of(known_as(spec), definition) for spec in specs]
+    made = [schedule_of(known_as(spec), definition) for spec in definition.schedules]
     refreshing = [refresh_sensor(definition, jobs)] if definition.refresh else []
     return dg.Definitions(
         assets=[report_asset(definition, cadence, settings) for cadence in [*cadences, None]],
