@@ -91,11 +91,11 @@ def list_reports() -> None:
 @click.pass_context
 def check(context: click.Context) -> None:
     """Check all definitions: every mistake by file and line. Exit code 1 where there is one."""
-    from report_pipeline.dagster.fires import is_valid_cron
+    from report_pipeline.dagster.fires import dagster_fires, is_valid_cron
     from report_pipeline.reports.check import check as check_definitions
 
     settings = load_settings()
-    problems = check_definitions(settings.defs, is_valid_cron=is_valid_cron)
+    problems = check_definitions(settings.defs, is_valid_cron=is_valid_cron, fires=dagster_fires, now=utc_now())
     for problem in problems:
         say(str(problem))
     print_json([{"file": problem.file, "line": problem.line, "message": problem.message} for problem in problems])

@@ -6,6 +6,7 @@ is needed; DuckDB is imported only here.
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,21 +24,26 @@ from report_pipeline.reports.definition import (
     read_report,
 )
 from report_pipeline.windows import Window
-from report_pipeline.yaml_lines import Lines, Problem, nearest
+from report_pipeline.yaml_lines import Lines, Problem, nearest, path_text
 
 if TYPE_CHECKING:
     from report_pipeline.events.schema import EventSchema
     from report_pipeline.reports.sandbox import Sandbox
+    from report_pipeline.schedules.calendar import Fires
 
 __all__ = ["Problem", "check", "check_folder", "sql_problems"]
 
 
-def check(defs: Path, *, is_valid_cron: ValidCron | None = None) -> list[Problem]:
+def check(
+    defs: Path, *, is_valid_cron: ValidCron | None = None, fires: "Fires | None" = None, now: datetime | None = None
+) -> list[Problem]:
     """Everything that is wrong with the definitions under `defs`, sorted by file and line.
 
     Args:
         defs: the folder of definitions: `events`, and one folder a report.
         is_valid_cron: the scheduler's own opinion of a cron, asked beside ours.
+        fires: the scheduler's cron engine; with it and `now` it is checked that each schedule ever fires.
+        now: aware.
 
     Raises:
         CallerMistake: there is no such folder.
@@ -54,6 +60,8 @@ def check(defs: Path, *, is_valid_cron: ValidCron | None = None) -> list[Problem
             readings.append(read_report(folder, is_valid_cron=is_valid_cron))
     problems += [problem for reading in readings for problem in reading.problems]
     problems += _schedules_twice(readings)
+    if fires is not None and now is not None:
+        problems += [problem for reading in readings for problem in _fire_problems(reading, fires, now)]
     if schema is not None and any(reading.definition for reading in readings):
         from report_pipeline.reports.sandbox import Sandbox
 
@@ -162,6 +170,20 @@ def _schedules_twice(readings: list[Reading]) -> list[Problem]:
                 line = reading.lines.at(("attributes", "schedules", index, "name"))
                 text = f"schedules: the name {spec.name} is also used by report {other}; give one of them another"
                 problems.append(Problem(definition.file, line, text))
+    return problems
+
+
+def _fire_problems(reading: Reading, fires: "Fires", now: datetime) -> list[Problem]:
+    from report_pipeline.schedules.contradictions import check_fires
+    from report_pipeline.schedules.fires import FireEngine
+
+    if reading.definition is None:
+        return []
+    problems = []
+    for index, spec in enumerate(reading.definition.schedules):
+        for field, text in check_fires(spec, FireEngine(spec, cron=fires), now):
+            loc = reading.lines.known(("attributes", "schedules", index, *field))
+            problems.append(Problem(reading.definition.file, reading.lines.at(loc), f"{path_text(loc)}: {text}"))
     return problems
 
 

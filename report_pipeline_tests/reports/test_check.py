@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from report_pipeline.dagster.fires import dagster_fires
 from report_pipeline.errors import CallerMistake
 from report_pipeline.reports.attributes import ReportAttributes
 from report_pipeline.reports.check import check, check_folder
@@ -178,6 +179,60 @@ def test_a_mistake_in_the_yaml_is_named_by_its_line(write: Write, old: str, new:
     assert old in YAML
     found = said(write(yaml=YAML.replace(old, new, 1)))
     assert any(file == "some_report/defs.yaml" and at == line and message in text for file, at, text in found), found
+
+
+WRONG_SCHEDULES = """\
+    - name: some_day
+      crontab: "30 0 * * *"
+      cadence: dayly
+    - name: some_day
+      cron: ["30 0 * * *", "30 0 * *"]
+      previous: day
+      last: 1d
+    - {name: other, report: pages, every: 5m, last: 5m, once: true}
+    - {name: another, cron: "@daily", cadence: custom}
+    - {name: late, cron: "@daily", last: 1d, once: true}
+    - {name: right, report: some_report, cron: "@daily", cadence: daily}
+"""
+
+
+def test_all_mistakes_of_all_schedules_are_told_at_once(write: Write) -> None:
+    yaml = YAML[: YAML.index("    - name: some_day")] + WRONG_SCHEDULES
+    when = "attributes.schedules[1]"
+    assert [(line, message) for _, line, message in said(write(yaml=yaml))] == [
+        (20, "attributes.schedules[0].crontab: is not known here."
+         ' Write cron: "30 0 * * *", or one of every, rrule, at, solar and on_events.'),
+        (21, "attributes.schedules[0].cadence: Report some_report has no cadence 'dayly'."
+         ' Did you mean "daily"? Its cadences: daily, utc_hourly.'),
+        (22, f"{when}.name: some_day is here twice: it is the name of schedules[0] as well."),
+        (23, f"{when}.cron[1]: The cron '30 0 * *' has 4 fields."
+         " Expected five: minute, hour, day of the month, month, day of the week, such as '30 0 * * *'."),
+        (25, f"{when}.last: expected exactly one of cadence, last, previous, between and since_last,"
+         " there are 2: last, previous."),
+        (26, "attributes.schedules[2].report: 'pages' is another report."
+         " A schedule in the YAML of some_report builds some_report; take the line out."),
+        (27, "attributes.schedules[3].cadence: custom windows are of no cadence."
+         " Write last, previous, between or since_last instead."),
+        (28, "attributes.schedules[4].once: once takes the first fire,"
+         " and of a schedule in a file nobody knows from when on. Write start."),
+    ]  # fmt: skip
+
+
+def test_a_schedule_in_the_yaml_is_of_its_report(write: Write) -> None:
+    yaml = YAML + "    - {name: own, report: some_report, cron: '@daily', cadence: daily}\n"
+    report = load_report(write(yaml=yaml) / "some_report")
+    assert {spec.name: spec.report for spec in report.schedules} == {"some_day": "some_report", "own": "some_report"}
+    assert report.schedules[1].target(report.all_cadences()) == report.cadence("daily")
+
+
+def test_a_schedule_that_never_fires_is_told_where_fires_are_counted(write: Write) -> None:
+    defs = write(yaml=YAML.replace("30 0 * * *", "30 0 * * sat") + "      exclude: sat\n")
+    assert said(defs) == []
+    (problem,) = check(defs, fires=dagster_fires, now=datetime(2026, 11, 24, tzinfo=UTC))
+    assert (problem.line, problem.message) == (
+        23,
+        "attributes.schedules[0].exclude: cron gives no fire that exclude would leave. Change exclude or cron.",
+    )
 
 
 WRONG_SQL = [
