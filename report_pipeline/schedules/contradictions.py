@@ -236,12 +236,15 @@ def too_many(spec: "ScheduleSpec", field: str, times: str) -> Mistake:
 
 
 def _hours(spec: "ScheduleSpec") -> list[Mistake]:
-    hourly = any(hour == "*" and "*" not in minute for minute, hour, *_ in (cron.split() for cron in spec.cron))
-    if spec.previous is Unit.HOUR or hourly:
-        try:
+    fields: list[tuple[str | int, ...]] = [("previous",)] if spec.previous is Unit.HOUR else []
+    for index, (minute, hour, *_) in enumerate(cron.split() for cron in spec.cron):
+        if hour == "*" and "*" not in minute:
+            fields.append(("cron", index))
+    try:
+        if fields:
             require_whole_hours(spec.zone, HOURS_SINCE)
-        except CallerMistake as mistake:
-            return [(("previous" if spec.previous is Unit.HOUR else "cron",), str(mistake))]
+    except CallerMistake as mistake:
+        return [(field, str(mistake)) for field in fields]
     return []
 
 

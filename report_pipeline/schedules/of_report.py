@@ -19,6 +19,7 @@ def by_report(document: Mapping[Any, Any], reports: Mapping[str, Any] | None, re
         reports: each report by name, or the names of its cadences; None: not checked.
         report: the report in whose own YAML it stands; None elsewhere.
     """
+    mistakes: list[Mistake] = []
     named = document.get("report")
     if report is not None and isinstance(named, str) and named not in ("", report):
         text = f"{named!r} is another report. A schedule in the YAML of {report} builds {report}; take the line out."
@@ -26,10 +27,11 @@ def by_report(document: Mapping[Any, Any], reports: Mapping[str, Any] | None, re
     if report is not None and document.get("once") is True and not document.get("start") and "at" not in document:
         # What is made at run time counts from when it was made; of a file nobody knows that.
         text = "once takes the first fire, and of a schedule in a file nobody knows from when on. Write start."
-        return [(("once",), text)]
-    named = report or named
-    if reports is None:
-        return []
+        mistakes.append((("once",), text))
+    return mistakes + ([] if reports is None else _names(document, reports, report or named))
+
+
+def _names(document: Mapping[Any, Any], reports: Mapping[str, Any], named: object) -> list[Mistake]:
     known = f"The reports: {', '.join(sorted(reports)) or 'none'}."
     if named is None or named == "":
         if set(document) & set(_foreign_names("report")):

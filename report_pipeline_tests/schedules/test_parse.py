@@ -107,6 +107,13 @@ def test_the_scheduler_has_a_say_about_each_cron() -> None:
     assert str(problem) == "cron[1]: The scheduler does not accept the cron '30 1 * * *'."
 
 
+def test_each_hourly_cron_is_named_where_hours_have_no_grid() -> None:
+    crons = ["15 * * * *", "30 0 * * *", "45 * * * *"]
+    found = problems({"name": "x", "cron": crons, "previous": "hour", "zone": "Australia/Lord_Howe"})
+    assert [each.loc for each in found] == [("previous",), ("cron", 0), ("cron", 2)]
+    assert all("Hours in Australia/Lord_Howe have no fixed grid" in each.message for each in found)
+
+
 def test_fields_of_other_tools_lead_to_fields_that_there_are() -> None:
     fields = set(ScheduleSpec.model_fields)
     assert not set(FOREIGN) & fields
@@ -182,6 +189,9 @@ def test_in_a_file_once_needs_a_start() -> None:
     assert str(problem) == (
         "once: once takes the first fire, and of a schedule in a file nobody knows from when on. Write start."
     )
+    wrong = {"name": "nightly", "cron": "@daily", "cadence": "dayly", "once": True}
+    found = problems(wrong, report="visits", reports={"visits": ["daily"]})
+    assert [each.loc for each in found] == [("once",), ("cadence",)]
     assert parse_spec({**NIGHTLY, "once": True, "start": "2026-12-01T00:00Z"}, report="visits").once
     assert parse_spec({**NIGHTLY, "once": True}).once
 
