@@ -44,7 +44,7 @@ class Reading:
     Attributes:
         version: how many changes there had been.
         entries: the schedules by name; those of the source `yaml` are the records of schedules in YAML files.
-        came_back: the names that were removed before and came back; they start switched off.
+        came_back: the names that were removed before and came back, as far as it matters: they start switched off.
         problem: why the table could not be read, so that this is what was known last; else None.
     """
 
@@ -69,12 +69,12 @@ def read(store: "ScheduleStore") -> Reading:
         PipelineError: it cannot be read.
     """
     version, entries = store.all()
-    back = {
-        name
-        for name, entry in entries.items()
-        if entry.revision > 1 and entry.definition.get("enabled") and _was_removed(store, name)
-    }
-    return Reading(version, entries, frozenset(back))
+    asked = (entry for entry in entries.values() if entry.revision > 1 and _matters_whether_it_came_back(entry))
+    return Reading(version, entries, frozenset(entry.name for entry in asked if _was_removed(store, entry.name)))
+
+
+def _matters_whether_it_came_back(entry: "Stored") -> bool:
+    return bool(entry.definition.get("enabled")) or (entry.source == YAML_SOURCE and not entry.earlier)
 
 
 def _was_removed(store: "ScheduleStore", name: str) -> bool:
@@ -120,7 +120,7 @@ class Loading:
 
     def of_table(self, entry: "Stored", spec: "ScheduleSpec") -> Known:
         """What is known of a schedule of the table."""
-        known = Known(spec, (*_earlier(entry), Life(spec, entry.since)), entry.source)
+        known = Known(spec, _lives_in_table(spec, entry), entry.source)
         self._made.append(known)
         return known
 
@@ -156,11 +156,18 @@ class Loading:
         return before.problem is not None or before.definitions() != reading.definitions()
 
     def adopt(self, reading: Reading) -> None:
-        """Take over what was read since, where the definitions stay: what was recorded of those in YAML."""
+        """Take over what was read since, where the definitions stay: since when they count, and what was before."""
         self.reading = reading
-        for known in self.known.values():
+        own = reading.own()
+        for name, known in self.known.items():
             if known.source == YAML_SOURCE:
                 known.lives = _lives_in_yaml(known.spec, reading, self.loaded_at)
+            elif name in own:
+                known.lives = _lives_in_table(known.spec, own[name])
+
+
+def _lives_in_table(spec: "ScheduleSpec", entry: "Stored") -> tuple[Life, ...]:
+    return (*_earlier(entry), Life(spec, entry.since))
 
 
 def _lives_in_yaml(spec: "ScheduleSpec", reading: Reading, loaded_at: datetime) -> tuple[Life, ...]:
@@ -168,7 +175,7 @@ def _lives_in_yaml(spec: "ScheduleSpec", reading: Reading, loaded_at: datetime) 
     if record is None or record.source != YAML_SOURCE or record.problems:
         return (Life(spec),)
     # The first definition that ships with the code counts for all that its look-back reaches.
-    since = record.since if record.earlier or record.revision > 1 else None
+    since = record.since if record.earlier or spec.name in reading.came_back else None
     earlier = _earlier(record)
     before = _spec(record.definition)
     if before is None or before.timing() == spec.timing():
@@ -256,8 +263,8 @@ def _read_quickly(settings: "Settings") -> Reading:
 
 def _last(last: "LastKnown | None", problem: str | None) -> Reading:
     version, entries = (last.version, last.schedules) if last else (0, {})
-    # Nobody can say now which ones came back: none of them is switched on by itself.
-    return Reading(version, entries, frozenset(entries), problem)
+    # Nobody can say now which ones came back: none that may have is switched on by itself.
+    return Reading(version, entries, frozenset(name for name, entry in entries.items() if entry.revision > 1), problem)
 
 
 Part = dg.Definitions | list[str]

@@ -73,7 +73,7 @@ def done(lab: Lab, config: Mapping[str, Any], **tags: str) -> tuple[str, dict[st
     result = run(lab, config, **tags)
     assert result.success, failure(result)
     (event,) = [event for event in result.all_events if event.is_successful_output]
-    metadata = {name: value.value for name, value in event.step_output_data.metadata.items()}
+    metadata: dict[str, Any] = {name: value.value for name, value in event.step_output_data.metadata.items()}
     return metadata.pop("done"), metadata
 
 
