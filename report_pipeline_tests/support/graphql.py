@@ -1,6 +1,6 @@
 """What a person does in the UI, as the GraphQL requests that the UI sends for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +29,22 @@ def launch(ui: Up, asset: Sequence[str], partition: str | None) -> str:
             },
             "mode": "default",
             "executionMetadata": {"tags": tags},
+        },
+    )["launchPipelineExecution"]
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    return str(answer["run"]["runId"])
+
+
+def launch_job(ui: Up, job: str, config: Mapping[str, Any]) -> str:
+    """Launch a run of a job without partitions from the Launchpad: the run's id."""
+    answer = ui.ask(
+        """mutation ($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
+            __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+            ... on RunConfigValidationInvalid { errors { message } } } }""",
+        params={
+            "selector": {**REPOSITORY, "pipelineName": job},
+            "mode": "default",
+            "runConfigData": dict(config),
         },
     )["launchPipelineExecution"]
     assert answer["__typename"] == "LaunchRunSuccess", answer
@@ -144,6 +160,37 @@ def schedules(ui: Up) -> dict[str, str]:
         selector=REPOSITORY,
     )["schedulesOrError"]["results"]
     return {schedule["name"]: schedule["scheduleState"]["status"] for schedule in found}
+
+
+def switch_sensor(ui: Up, sensor: str, *, on: bool) -> None:
+    """Switch a sensor on or off."""
+    mutation = "startSensor(sensorSelector: $selector)" if on else "stopSensor(id: $id)"
+    declared = "$selector: SensorSelector!" if on else "$id: String!"
+    variables = {"selector": {**REPOSITORY, "sensorName": sensor}} if on else {"id": sensor_state(ui, sensor)["id"]}
+    answer = ui.ask(
+        f"mutation ({declared}) {{ result: {mutation} {{ __typename ... on PythonError {{ message }} }} }}", **variables
+    )["result"]
+    assert answer["__typename"] in ("Sensor", "StopSensorMutationResult"), answer
+
+
+def sensor_state(ui: Up, sensor: str) -> dict[str, Any]:
+    """What the instance knows of a sensor: `id` and `status`, RUNNING or STOPPED."""
+    state: dict[str, Any] = ui.ask(
+        """query ($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) {
+            __typename ... on Sensor { sensorState { id status } } } }""",
+        selector={**REPOSITORY, "sensorName": sensor},
+    )["sensorOrError"]["sensorState"]
+    return state
+
+
+def sensors(ui: Up) -> dict[str, str]:
+    """Each sensor of the location with its switch, RUNNING or STOPPED."""
+    found = ui.ask(
+        """query ($selector: RepositorySelector!) { sensorsOrError(repositorySelector: $selector) {
+            ... on Sensors { results { name sensorState { status } } } } }""",
+        selector=REPOSITORY,
+    )["sensorsOrError"]["results"]
+    return {sensor["name"]: sensor["sensorState"]["status"] for sensor in found}
 
 
 def ticks(ui: Up, schedule: str) -> list[dict[str, Any]]:
