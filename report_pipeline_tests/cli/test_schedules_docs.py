@@ -13,9 +13,11 @@ import pytest
 
 from report_pipeline.cli import cli
 from report_pipeline.cli.schedules import schedules
+from report_pipeline.settings import PACKAGE
 from report_pipeline_tests.cli.conftest import Run
 from report_pipeline_tests.schedules.test_docs import BLOCK, DOC, SEEN_FROM
 
+README = (PACKAGE.parent / "README.md").read_text()
 ONE_SCHEDULE = """
 name: from_a_file
 report: visitor_report
@@ -78,3 +80,12 @@ def test_each_command_about_schedules_is_on_the_page() -> None:
     named = set(re.findall(r"report-pipeline schedules ([a-z-]+)|`schedules ([a-z-]+)", DOC))
     assert {first or second for first, second in named} == set(schedules.commands)
     assert cli.commands["schedules"] is schedules
+
+
+def test_the_commands_in_the_readme_work(run: Run, aws: Any) -> None:
+    assert run("init").code == 0
+    lines = [line for line in README.splitlines() if line.startswith("report-pipeline schedules ")]
+    assert lines
+    for line in lines:
+        ran = run(*shlex.split(line, comments=True)[1:])
+        assert ran.code == 0, (line, ran.err)
