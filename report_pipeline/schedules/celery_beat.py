@@ -234,7 +234,7 @@ def _not_carried(row: Row) -> Iterator[str]:
     if row.model == TASK:
         for name in ROUTING:
             if fields.get(name):
-                yield f"Not carried: {name} {fields[name]!r}. Dagster queues the runs; tags of your own tell them apart."
+                yield f"Not carried: {name} {fields[name]!r}. Dagster queues the runs; your own tags tell them apart."
         if fields.get("headers") not in (None, "", "{}"):
             yield f"Not carried: headers {fields['headers']}. No messages are sent here; tags go with each run."
         if fields.get("priority") is not None:

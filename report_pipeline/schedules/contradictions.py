@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MOST_FIRES = 10_000
 # Zones whose clocks have moved by part of an hour since then have no hourly grid to rely on.
 HOURS_SINCE = date(2020, 1, 1)
+# The daemon looks every few seconds, and less often when it has much to do.
+SHORTEST_LOOK_BACK = timedelta(minutes=1)
 
 WHAT = ("cadence", "last", "previous", "between", "since_last")
 WHEN = ("cron", "every", "rrule", "at", "solar", "on_events")
@@ -36,6 +38,12 @@ _NOT_ON_EVENTS = {
     "jitter": "there are no fires to delay. Take it out.",
     "once": "there are no fires of which one would be the first. Take it out.",
     "grace": "there are no fires that could be late. Take it out.",
+    "look_back": "there are no fires to look back at. Take it out.",
+    "start": "there are no fires that could be too early. Take it out.",
+    "end": "there are no fires that could be too late. Take it out.",
+    "overlap": "what comes in while a run goes on is built when that has ended. Take it out.",
+    "retries": "what failed is tried again until it succeeds. Take it out.",
+    "retry_delay": "what failed is tried again until it succeeds. Take it out.",
 }
 _LEAVES_GAPS = {
     "misfire": {"last": "all", "none": "all"},
@@ -97,9 +105,6 @@ def by_presence(given: Mapping[Any, Any], empty: Collection[Any], fields: Iterab
                     )
                 )
     misfire = str(given.get("misfire", Misfire.ALL))
-    if "look_back" in given and misfire == Misfire.NONE:
-        text = "look_back says how old what is made good may be, and misfire: none makes nothing good."
-        mistakes.append((("look_back",), f"{text} Take one of them out."))
     if "grace" in given and misfire == Misfire.ALL and "on_events" not in given:
         text = "grace says from when on a fire counts as missed, and misfire: all makes every missed fire good."
         mistakes.append((("grace",), f"{text} Take grace out, or write misfire: last or none."))
@@ -151,6 +156,9 @@ def by_value(spec: "ScheduleSpec") -> list[Mistake]:
                 f" {describe_duration(spec.look_back)}, and nothing older is looked at. Make grace shorter.",
             )
         )
+    if spec.look_back < SHORTEST_LOOK_BACK:
+        text = f"A look_back of {describe_duration(spec.look_back)} is shorter than it takes to look."
+        mistakes.append((("look_back",), f"{text} Expected at least {describe_duration(SHORTEST_LOOK_BACK)}."))
     mistakes += _frequency(spec)
     mistakes += _hours(spec)
     return mistakes
@@ -228,8 +236,6 @@ def _frequency(spec: "ScheduleSpec") -> list[Mistake]:
 def too_many(spec: "ScheduleSpec", field: str, times: str) -> Mistake:
     """The mistake of more than `MOST_FIRES` fires in a look_back."""
     text = f"Its {field} fires {times} times in a look_back of {describe_duration(spec.look_back)}."
-    if spec.misfire is Misfire.NONE:
-        return (field,), f"{text} At most {MOST_FIRES} are possible: let it fire less often."
     if "look_back" in spec.model_fields_set:
         field = "look_back"
     return (field,), f"{text} At most {MOST_FIRES} are possible: make look_back shorter."

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, Self
 
 from pydantic import (
@@ -199,4 +200,5 @@ def _is_given(name: str, value: object) -> bool:
         return False
     if info is not None and info.annotation is bool and isinstance(value, str):
         return value.lower() not in ("false", "no", "off")
-    return info is None or isinstance(value, str) or value != info.get_default(call_default_factory=True)
+    is_written = isinstance(value, str) and not isinstance(value, StrEnum)
+    return info is None or is_written or value != info.get_default(call_default_factory=True)

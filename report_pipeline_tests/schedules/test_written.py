@@ -25,7 +25,7 @@ EVERYTHING: list[dict[str, Any]] = [
     {"rrule": "FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=9;BYMINUTE=0", "cadence": "monthly", "settle": "2h"},
     {"at": ["2026-12-02T09:00+09:00", "2026-12-01T00:00Z"], "between": JUNE, "end": "2027-01-01T00:00Z"},
     {"solar": {"event": "sunset", "latitude": 35.68, "longitude": 139.69}, "last": "1d", "once": True},
-    {"on_events": True, "cadence": "hourly", "retries": 0},
+    {"on_events": True, "cadence": "hourly", "settle": "5m"},
     {
         "cron": "0 8 * * *",
         "previous": "week",
