@@ -3,13 +3,13 @@
 import click
 
 from report_pipeline.cli.import_celery import import_celery_beat
+from report_pipeline.cli.schedules.accounting import history
 from report_pipeline.cli.schedules.editing import add, remove, set_fields
-from report_pipeline.cli.schedules.history import history
 from report_pipeline.cli.schedules.looking import list_schedules, show
 from report_pipeline.cli.schedules.previewing import preview
 from report_pipeline.cli.schedules.running import run_now
 from report_pipeline.cli.schedules.switching import disable, enable
-from report_pipeline.cli.schedules.validate import validate
+from report_pipeline.cli.schedules.validating import validate
 
 __all__ = ["schedules"]
 

@@ -143,7 +143,7 @@ def remove(name: str, why: str, by: str | None, form: str) -> None:
 
 
 def _add_file(file: Path, why: str, by: str | None, form: str) -> None:
-    from report_pipeline.cli.schedules.validate import specs_of
+    from report_pipeline.cli.schedules.validating import specs_of
 
     with _desk(why, by) as desk:
         specs = specs_of(file, desk.schedules.reports, desk.now)
@@ -188,7 +188,7 @@ def _desk(why: str, by: str | None) -> Iterator[_Desk]:
         if settings.uses_embedded and not store.exists():
             store.create()
         store.check()
-        yield _Desk(settings, store, gather(settings, now), now, by if by is not None else who(), why)
+        yield _Desk(settings, store, gather(settings, now, store), now, by if by is not None else who(), why)
 
 
 def _assigned(assignments: Sequence[str]) -> dict[str, str]:

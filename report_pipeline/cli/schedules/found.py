@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from report_pipeline.dagster.stored import Reading
     from report_pipeline.schedules.model import ScheduleSpec
     from report_pipeline.schedules.occurrences import Life
+    from report_pipeline.schedules.store import ScheduleStore
     from report_pipeline.schedules.stored import Stored
     from report_pipeline.settings import Settings
     from report_pipeline.windows import Cadence
@@ -138,21 +139,22 @@ def in_yaml(reports: Mapping[str, ReportDefinition | Broken], name: str) -> "Sch
     return None
 
 
-def gather(settings: "Settings", now: datetime) -> Schedules:
+def gather(settings: "Settings", now: datetime, store: "ScheduleStore | None" = None) -> Schedules:
     """Every schedule. A table that cannot be read leaves those that were known last, which is said on stderr.
 
     Args:
         settings: of the pipeline; the embedded DynamoDB is started where it has tables.
         now: aware.
+        store: the table, where it is open already; it then has to be readable.
     """
-    from report_pipeline.dagster.stored import Loading
+    from report_pipeline.dagster.stored import Loading, read
     from report_pipeline.definitions import build_defs
 
     reports = load_reports(settings.defs)
     for report in reports.values():
         if isinstance(report, Broken):
             say(f"The definition of {report.name} is broken; `report-pipeline check` says where.")
-    reading = _read(settings)
+    reading = read(store) if store is not None else _read(settings)
     if reading.problem is not None:
         say(
             f"The table {settings.schedules_table!r} cannot be read; its {len(reading.own())} schedules known last are"

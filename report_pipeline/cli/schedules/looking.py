@@ -65,7 +65,7 @@ def show(name: str, form: str) -> None:
 
 def _last(settings: Settings, schedules: "Schedules", found: "Found", now: "datetime") -> dict[str, Any] | None:
     """How many of the fires within the look-back are in which state; None where that cannot be told."""
-    from report_pipeline.cli.schedules.history import accounts_of, counts
+    from report_pipeline.cli.schedules.accounting import accounts_of, counts
 
     if found.known is None or found.spec.on_events:
         return None

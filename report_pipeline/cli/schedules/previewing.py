@@ -103,7 +103,7 @@ def _of_fields(settings: Settings, fields: Mapping[str, Any], now: datetime) -> 
 
 
 def _of_file(settings: Settings, file: Path, name: str | None, now: datetime) -> list[_Subject]:
-    from report_pipeline.cli.schedules.validate import specs_of
+    from report_pipeline.cli.schedules.validating import specs_of
     from report_pipeline.instants import did_you_mean
     from report_pipeline.schedules.occurrences import Life
 

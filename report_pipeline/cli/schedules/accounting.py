@@ -44,7 +44,11 @@ def history(name: str, edits: bool, count: int, since: str | None, form: str) ->
     schedules = gather(settings, now)
     found = schedules.get(name)
     revisions = _revisions(settings, name, count) if edits or found is None else []
-    if found is None and not (edits and revisions):
+    if found is None and revisions and not edits:
+        raise CallerMistake(
+            f"There is no schedule {name} now; it was removed. Who did that and why is told by --edits."
+        )
+    if found is None and not revisions:
         raise no_such_schedule(name, [each.name for each in schedules.found])
     told: dict[str, Any] = {"name": name, "on": None, "counts": {}, "occurrences": []}
     if found is not None and found.known is not None:
