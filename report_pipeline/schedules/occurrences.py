@@ -68,11 +68,20 @@ def occurrences(
         cron: the scheduler's own cron engine.
     """
     found: list[Occurrence] = []
-    former: Life | None = None
-    for life in lives:
-        found += _of_life(life, former, after, until, cron, cadence_of(life.spec))
-        former = life
+    for index, life in enumerate(lives):
+        found += _of_life(life, lives[:index], after, until, cron, cadence_of)
     return sorted(found, key=lambda each: (each.fire, each.window.start if each.window else each.fire))
+
+
+def cadence_or_gone(spec: ScheduleSpec, cadence_of: CadenceOf) -> tuple[Cadence | None, str | None]:
+    """The cadence that a definition wants windows of, and None; or None, and why there is no longer such a one."""
+    try:
+        cadence = cadence_of(spec)
+    except CallerMistake as mistake:
+        return None, str(mistake)
+    if spec.cadence is not None and cadence is None:
+        return None, f"the report {spec.report} is gone"
+    return cadence, None
 
 
 def upcoming(life: Life, now: datetime, count: int, *, cron: Fires, cadence: Cadence | None) -> list[Occurrence]:
@@ -82,11 +91,14 @@ def upcoming(life: Life, now: datetime, count: int, *, cron: Fires, cadence: Cad
         fires = [Fire(fire, None) for fire in _first(engine, life) if fire > now]
     else:
         fires = engine.next(max(now, life.since or now), count)
-    return [each for fire in fires for each in _wanted(life, None, engine, fire, cadence)]
+    before = engine.before(fires[0].at) if fires and life.spec.since_last else None
+    return [
+        each for fire, begin in _with_former(fires, before) for each in _wanted(life, (), fire, begin, cadence, cron)
+    ]
 
 
 def _of_life(
-    life: Life, former: Life | None, after: datetime, until: datetime, cron: Fires, cadence: Cadence | None
+    life: Life, former: Sequence[Life], after: datetime, until: datetime, cron: Fires, cadence_of: CadenceOf
 ) -> Iterator[Occurrence]:
     spec = life.spec
     lower = max(after, life.since or after)
@@ -95,23 +107,44 @@ def _of_life(
         return
     engine = FireEngine(spec, cron=cron)
     once = set(_first(engine, life)) if spec.once else None
-    closing = (former, FireEngine(former.spec, cron=cron)) if former is not None and spec.since_last else None
-    for fire in engine.between(lower, upper):
-        if once is None or fire.at in once:
-            yield from _wanted(life, closing, engine, fire, cadence)
+    cadence, gone = cadence_or_gone(spec, cadence_of)
+    fires = engine.between(lower, upper)
+    before = engine.before(fires[0].at) if fires and spec.since_last else None
+    for fire, begin in _with_former(fires, before):
+        if once is not None and fire.at not in once:
+            continue
+        if gone is not None:
+            yield Occurrence(fire.at, None, _due(spec, fire.at), spec, fire.excluded or gone)
+        else:
+            yield from _wanted(life, former, fire, begin, cadence, cron)
+
+
+def _with_former(fires: Sequence[Fire], before: datetime | None) -> Iterator[tuple[Fire, datetime | None]]:
+    """Each fire with the one before it that counts; `before` is that of the first."""
+    for fire in fires:
+        yield fire, before
+        before = before if fire.excluded else fire.at
 
 
 def _first(engine: FireEngine, life: Life) -> list[datetime]:
     """The one fire of a definition that fires once. Without a beginning nobody could tell which one that is."""
-    begin = life.since or (life.spec.start - SECOND if life.spec.start else None)
+    spec = life.spec
+    # Of an instant that is named it is plain which one it is.
+    first = spec.start or (spec.at[0] if spec.at else None)
+    begin = life.since or (first - SECOND if first else None)
     return [fire.at for fire in engine.next(begin, 1)] if begin else []
 
 
+def _due(spec: ScheduleSpec, fire: datetime) -> datetime:
+    return fire + spec.settle + jitter_of(spec, fire)
+
+
 def _wanted(
-    life: Life, former: tuple[Life, FireEngine] | None, engine: FireEngine, fire: Fire, cadence: Cadence | None
+    life: Life, former: Sequence[Life], fire: Fire, begin: datetime | None, cadence: Cadence | None, cron: Fires
 ) -> Iterator[Occurrence]:
+    """What a fire wants; `begin` is the fire before it."""
     spec = life.spec
-    due = fire.at + spec.settle + jitter_of(spec, fire.at)
+    due = _due(spec, fire.at)
     void = fire.excluded
     if not spec.since_last:
         try:
@@ -122,15 +155,12 @@ def _wanted(
             return
         if void is None and window.end > fire.at:
             void = "its window had not ended at the fire"
-        if void is None and cadence is not None and not cadence.matches(window):
-            void = f"its window lies before the first of cadence {cadence.name}"
         yield Occurrence(fire.at, window, due, spec, void)
         return
-    begin = engine.before(fire.at)
     cut = _cut(life)
     if cut is not None and (begin is None or begin < cut):
-        if former is not None and void is None:
-            yield from _closing(former, cut, fire.at, due)
+        if void is None:
+            yield from _left_over(former, fire.at, due, cron)
         begin = cut
     if begin is None or begin >= fire.at:
         yield Occurrence(fire.at, None, due, spec, void or "nothing lies before it from which its window could begin")
@@ -141,21 +171,29 @@ def _wanted(
 def _cut(life: Life) -> datetime | None:
     """Where the windows of a definition begin that counts from fire to fire: a whole second, not before it was made."""
     begins = [instant for instant in (life.since, life.spec.start) if instant is not None]
-    if not begins:
-        return None
-    cut = max(begins)
-    whole = cut.replace(microsecond=0)
-    return whole if whole == cut else whole + SECOND
+    return _whole(max(begins)) if begins else None
 
 
-def _closing(former: tuple[Life, FireEngine], cut: datetime, fire: datetime, due: datetime) -> Iterator[Occurrence]:
-    """What the definition before an edit had begun to count: its last fire up to the edit, built at the next fire."""
-    life, engine = former
-    if not life.spec.since_last:
-        return
-    begin = engine.before(cut + SECOND)
-    own = _cut(life)
-    if own is not None and (begin is None or begin < own):
-        begin = own
-    if begin is not None and begin < cut:
-        yield Occurrence(fire, life.spec.window(cut, begin), due, life.spec)
+def _whole(instant: datetime) -> datetime:
+    whole = instant.replace(microsecond=0)
+    return whole if whole == instant else whole + SECOND
+
+
+def _left_over(former: Sequence[Life], fire: datetime, due: datetime, cron: Fires) -> Iterator[Occurrence]:
+    """What definitions before an edit had begun to count from fire to fire: built at the first fire after it.
+
+    That is the time from the last fire up to the edit. Where a definition did not come to fire at all, the one
+    before it has left something, too.
+    """
+    for life in reversed(former):
+        if not life.spec.since_last or life.until is None:
+            return
+        begin = FireEngine(life.spec, cron=cron).before(life.until.replace(microsecond=0) + SECOND)
+        has_fired = begin is not None and (life.since is None or begin > life.since)
+        cut, end = _cut(life), _whole(life.until)
+        if cut is not None and (begin is None or begin < cut):
+            begin = cut
+        if begin is not None and begin < end:
+            yield Occurrence(fire, life.spec.window(end, begin), due, life.spec)
+        if has_fired:
+            return
