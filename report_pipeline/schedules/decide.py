@@ -5,16 +5,19 @@ runs that the schedule has requested, and the time. So whatever was missed, lost
 again by the next evaluation, as far as the schedule's policies allow. Everything here is a pure function.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from itertools import accumulate
 from typing import Literal
 
 from report_pipeline.instants import describe_duration, format_instant, growing
 from report_pipeline.schedules.model import Misfire, Overlap, ScheduleSpec
 from report_pipeline.schedules.occurrences import Occurrence
+from report_pipeline.schedules.room import Room
 from report_pipeline.windows import Window
 
 LONGEST_RETRY = timedelta(hours=1)
@@ -54,18 +57,20 @@ class RunFact:
     Attributes:
         id: the run's, or the request's.
         windows: what it builds.
-        created: when it was made, UTC.
+        created: when it was asked for, UTC; or when it was made, where that was only after its request was given up.
         ended: when it ended, UTC; None while it has not.
-        status: what became of it.
+        status: what became of it; `given_up` where it found that its request no longer counted, and built nothing.
         replaced: cancelled by the schedule itself, in favour of a newer fire.
+        is_request: no run of it is known yet, and perhaps there will be none.
     """
 
     id: str
     windows: frozenset[Window]
     created: datetime
     ended: datetime | None
-    status: Literal["in_flight", "succeeded", "failed", "cancelled"]
+    status: Literal["in_flight", "succeeded", "failed", "cancelled", "given_up"]
     replaced: bool = False
+    is_request: bool = False
 
     def covers(self, instant: datetime) -> bool:
         """Whether it was in flight at this instant."""
@@ -89,11 +94,30 @@ class Facts:
     def unsuccessful(self) -> Mapping[Window, list[RunFact]]:
         """The schedule's runs that did not do what they were to do, oldest first."""
         found: dict[Window, list[RunFact]] = {}
-        for run in sorted(self.runs, key=lambda run: run.created):
-            if run.status in ("failed", "cancelled"):
-                for window in run.windows:
-                    found.setdefault(window, []).append(run)
+        ended = [run for run in self.runs if run.status in ("failed", "cancelled")]
+        for run in sorted(ended, key=lambda run: (run.created, run.ended or run.created)):
+            for window in run.windows:
+                found.setdefault(window, []).append(run)
         return found
+
+    def covering(self, instant: datetime) -> list[RunFact]:
+        """The schedule's runs that were in flight at an instant, oldest first."""
+        runs, latest = self._by_making
+        found = []
+        for place in reversed(range(bisect_right(runs, instant, key=lambda run: run.created))):
+            end = latest[place]
+            if end is not None and end <= instant:
+                break
+            if runs[place].covers(instant):
+                found.append(runs[place])
+        return found[::-1]
+
+    @cached_property
+    def _by_making(self) -> tuple[list[RunFact], list[datetime | None]]:
+        """The runs in order, and for each the latest end of it and those before; None where one has not ended."""
+        runs = sorted(self.runs, key=lambda run: run.created)
+        ends = accumulate((run.ended for run in runs), lambda a, b: None if a is None or b is None else max(a, b))
+        return runs, list(ends)
 
 
 @dataclass(frozen=True)
@@ -156,8 +180,10 @@ class _Judge:
         self._spec = spec
         self._facts = facts
         self._now = now
-        self._due = [each for each in found if each.void is None and each.due <= now]
-        self._newest = max((each.fire for each in self._due), default=None)
+        due = [each for each in found if each.void is None and each.due <= now]
+        self._newest = max((each.fire for each in due), default=None)
+        self._by_due = sorted(due, key=lambda each: each.due)
+        self._room = Room([(run.created, run.ended) for run in facts.runs], at_once, now)
 
     def account(self, occurrence: Occurrence) -> Account:
         window = occurrence.window
@@ -169,10 +195,11 @@ class _Judge:
             return Account(occurrence, State.BUILDING, run=self._facts.building[window])
         if occurrence.due > self._now:
             return Account(occurrence, State.WAITING, f"until {format_instant(occurrence.due)} (settle and jitter)")
-        unsuccessful = self._facts.unsuccessful.get(window, [])
+        # Each fire asks by itself: what became of a window before it was due again says nothing of this time.
+        unsuccessful = [run for run in self._facts.unsuccessful.get(window, []) if run.created >= occurrence.due]
         if unsuccessful:
             return self._again(occurrence, unsuccessful)
-        return self._too_late(occurrence) or self._overlaps(occurrence) or Account(occurrence, State.WANTED)
+        return self._overlaps(occurrence) or self._too_late(occurrence) or Account(occurrence, State.WANTED)
 
     def _again(self, occurrence: Occurrence, unsuccessful: Sequence[RunFact]) -> Account:
         """After runs that were to build the window and have not."""
@@ -196,10 +223,10 @@ class _Judge:
     def _too_late(self, occurrence: Occurrence) -> Account | None:
         spec = self._spec
         if self._now - occurrence.due > spec.look_back:
-            return Account(occurrence, State.MISSED, f"nothing evaluated it in time, and it is {self._too_old()}")
+            return Account(occurrence, State.MISSED, f"no run was asked for in time, and it is {self._too_old()}")
         if spec.misfire is Misfire.ALL or self._is_in_time(occurrence):
             return None
-        late = f"nothing evaluated it within {describe_duration(spec.grace) or '0 seconds'} (grace)"
+        late = f"no run was asked for within {describe_duration(spec.grace)} (grace)"
         if spec.misfire is Misfire.NONE:
             return Account(occurrence, State.MISSED, f"{late}, and misfire is none")
         if occurrence.fire == self._newest:
@@ -211,50 +238,39 @@ class _Judge:
 
     def _is_in_time(self, occurrence: Occurrence) -> bool:
         """Whether it is evaluated within the grace, or has had to wait ever since for runs of the schedule itself."""
-        free = occurrence.due
-        while self._now - free > self._spec.grace:
-            # Where runs followed one another within the grace, the schedule was never free for longer.
-            ends = self._busy_until(free, free + self._spec.grace)
-            if ends is None:
-                return False
-            free = ends
-        return True
-
-    def _busy_until(self, earliest: datetime, latest: datetime) -> datetime | None:
-        """Until when all places were taken, from an instant between the two on; None where they never were."""
-        here = [run for run in self._facts.runs if run.created <= latest and (run.ended or self._now) > earliest]
-        if len(here) < self.at_once:
-            return None
-        # As soon as one of them ends there is a place again.
-        return sorted(run.ended or self._now for run in here)[-self.at_once]
+        return self._room.longest(occurrence.due) <= self._spec.grace
 
     def _overlaps(self, occurrence: Occurrence) -> Account | None:
         overlap = self._spec.overlap
         if overlap not in (Overlap.SKIP, Overlap.QUEUE_ONE):
             return None
-        during = [
-            run for run in self._facts.runs if run.covers(occurrence.due) and occurrence.window not in run.windows
-        ]
-        if not during:
-            return None
-        run = during[0]
-        if overlap is Overlap.SKIP:
-            return Account(occurrence, State.SKIPPED, "an earlier run of the schedule had not ended", run.id)
-        newer = [
-            each.fire
-            for each in self._due
-            if each.due > occurrence.due
-            and each.window != occurrence.window
-            and any(r.covers(each.due) for r in during)
-        ]
-        if not newer:
-            return None
-        why = f"the fire of {format_instant(max(newer))} took its place in the queue"
-        return Account(occurrence, State.SKIPPED, why, run.id)
+        covering = self._facts.covering(occurrence.due)
+        during = [run for run in covering if occurrence.window not in run.windows]
+        certain = [run for run in during if not run.is_request]
+        if overlap is Overlap.SKIP and certain:
+            return Account(occurrence, State.SKIPPED, "an earlier run of the schedule had not ended", certain[0].id)
+        if overlap is Overlap.QUEUE_ONE:
+            for run in certain:
+                newer = self._newest_during(run, occurrence)
+                if newer is not None:
+                    why = f"the fire of {format_instant(newer)} took its place in the queue"
+                    return Account(occurrence, State.SKIPPED, why, run.id)
+        if during and not certain:
+            # If its run is never made, there was none at the time.
+            return Account(occurrence, State.WAITING, f"for the run of the request {during[0].id}")
+        return None
+
+    def _newest_during(self, run: RunFact, occurrence: Occurrence) -> datetime | None:
+        """The newest fire that wants another window, and was due later than this one while the run went on."""
+        first = bisect_right(self._by_due, occurrence.due, key=lambda each: each.due)
+        last = len(self._by_due)
+        if run.ended is not None:
+            last = bisect_left(self._by_due, run.ended, key=lambda each: each.due)
+        places = reversed(range(first, last))
+        return next((self._by_due[n].fire for n in places if self._by_due[n].window != occurrence.window), None)
 
 
 def _busy(running: Iterable[RunFact], cancelling: bool) -> str:
     ids = [run.id for run in running]
     named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
-    verb = "is being cancelled" if cancelling else "to end"
-    return f"for {named} {verb}" if not cancelling else f"as {named} {verb}"
+    return f"for {named} to end" + (" (cancelled in favour of it)" if cancelling else "")

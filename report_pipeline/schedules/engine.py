@@ -14,9 +14,9 @@ from report_pipeline.points import reached
 from report_pipeline.schedules.calendar import Fires
 from report_pipeline.schedules.decide import Account, Decision, Facts, RunFact, State, decide
 from report_pipeline.schedules.model import Overlap, ScheduleSpec
-from report_pipeline.schedules.occurrences import CadenceOf, Life, Occurrence, occurrences
+from report_pipeline.schedules.occurrences import CadenceOf, Life, Occurrence, cadence_or_gone, occurrences
 from report_pipeline.schedules.reconcile import group, limit
-from report_pipeline.schedules.requests import PATIENCE, Request, RequestList
+from report_pipeline.schedules.requests import PATIENCE, SKEW, Request, RequestList
 from report_pipeline.windows import Cadence, Window
 
 
@@ -54,12 +54,13 @@ class Asset(Protocol):
 
 @dataclass(frozen=True)
 class Launch:
-    """A run to be made: of these windows of the asset of `spec`, under a request's id."""
+    """A run to be made: of these windows of the asset of `spec`, under the id of the request that was made at `at`."""
 
     request: str
     spec: ScheduleSpec
     cadence: Cadence | None
     windows: tuple[Window, ...]
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -137,28 +138,34 @@ def evaluate(
         cadence_of: the cadence that a definition wants windows of.
         asset_of: the asset of a definition; None where it is gone.
         limits: of runs.
-        after: only the fires later than this; None: all within the look-back.
+        after: only the fires later than this; None: all within the look-back. A mere look may go back further.
         only: leave out the occurrences of definitions for which this says no.
         only_look: account for everything, and ask for nothing; `launches` are then those that would be made.
     """
     spec = lives[-1].spec
-    horizon = now - spec.look_back - spec.settle - spec.jitter
-    found = occurrences(lives, max(after, horizon) if after else horizon, now, cron=cron, cadence_of=cadence_of)
+    # What was due by an earlier definition may have waited for longer than the present one has anything wait.
+    horizon = now - spec.look_back - max(life.spec.settle + life.spec.jitter for life in lives)
+    begin = horizon if after is None else after if only_look else max(after, horizon)
+    found = occurrences(lives, begin, now, cron=cron, cadence_of=cadence_of)
     evaluation = Evaluation()
     # An edit may have changed the report or the windows: those due before it are of another asset.
     targets: dict[tuple[str, str | None], list[Occurrence]] = {}
     of: dict[tuple[str, str | None], tuple[ScheduleSpec, Cadence | None]] = {}
     for occurrence in found:
+        cadence, gone = cadence_or_gone(occurrence.spec, cadence_of)
+        if gone is not None:
+            if only is None:
+                evaluation.accounts.append(Account(occurrence, State.SKIPPED, gone))
+            continue
         if only is not None and not only(occurrence.spec):
             continue
-        cadence = cadence_of(occurrence.spec)
         key = (occurrence.spec.report, cadence.name if cadence else None)
         targets.setdefault(key, []).append(occurrence)
         of[key] = (occurrence.spec, cadence)
     for key, part in targets.items():
         asset = asset_of(*of[key])
         if asset is None:
-            why = f"the report {key[0]} is gone, or has no such cadence"
+            why = f"the report {key[0]} is gone"
             evaluation.accounts += [Account(each, State.SKIPPED, why) for each in part]
             continue
         _ask(spec, part, asset, *of[key], now, limits, evaluation, only_look)
@@ -181,21 +188,27 @@ def _ask(
     # In this order: what moves on from one to the next meanwhile is seen at least once.
     read = asset.requests.read()
     begun = asset.begun(each.id for each in read.listed)
-    pending = [each for each in read.listed if each.id not in begun and each.run is None and _lives(each, now)]
+    unmade = [each for each in read.listed if each.id not in begun and each.run is None]
+    pending = [each for each in unmade if _lives(each, now)]
     first = min((each.due for each in found), default=now)
     runs = [*asset.runs_of(spec.name, min(first, now) - spec.look_back, windows)]
     runs += [
-        RunFact(each.id, frozenset(each.windows), each.at, None, "in_flight")
+        RunFact(each.id, frozenset(each.windows), each.at, None, "in_flight", is_request=True)
         for each in pending
         if each.schedule == spec.name
     ]
-    building = {window: each.id for each in pending for window in each.windows} | dict(asset.building(windows))
+    made = {window for each in read.listed if each not in unmade for window in each.windows}
+    flying = asset.building({*windows, *made})
+    building = {window: each.id for each in pending for window in each.windows} | dict(flying)
+    # A run may have failed since the runs were asked for: it is tried again when the next evaluation sees that.
+    building |= {window: run.id for run in runs if run.ended is None for window in run.windows}
     published = asset.published(windows)
     facts = Facts(published, building, sorted(runs, key=lambda run: run.created))
     decision = decide(spec, found, facts, now, runs_at_once=limits.runs_at_once)
     if only_look:
-        parts = group(decision.wanted, decision.wanted, limits.windows_per_run)
-        evaluation.launches += [Launch("", target, cadence, tuple(part)) for part in parts]
+        order = asset.order(decision.wanted) if decision.wanted and cadence else decision.wanted
+        parts = _chosen(spec, decision, order, len(facts.running), limits)
+        evaluation.launches += [Launch("", target, cadence, tuple(part), now) for part in parts]
         evaluation.accounts += decision.accounts
         return
     waiting = {each.id for each in pending}
@@ -203,13 +216,19 @@ def _ask(
         if run not in waiting:
             reached("schedules.before_cancel")
             asset.cancel(run, f"in favour of the fire of {fire.isoformat()}")
+            reached("schedules.after_cancel")
             evaluation.cancelled.append(run)
     chosen: list[list[Window]] = []
     if decision.wanted:
-        at_once = limits.runs_at_once if spec.overlap is Overlap.ALLOW else 1
-        groups = group(decision.wanted, asset.order(decision.wanted), limits.windows_per_run)
-        chosen = limit(groups, len(facts.running), at_once)
-    kept = [each for each in read.listed if each.id not in begun and _lives(each, now)]
+        chosen = _chosen(spec, decision, asset.order(decision.wanted), len(facts.running), limits)
+    taken = {window for part in chosen for window in part}
+    # A request stands until its run has ended: the run looks for it when it begins, and again when its step does.
+    kept = [
+        each
+        for each in read.listed
+        if taken.isdisjoint(each.windows)
+        and (each in pending or (each not in unmade and not flying.keys().isdisjoint(each.windows)))
+    ]
     if chosen or kept != list(read.listed):
         asked = [Request(uuid4().hex[:16], spec.name, tuple(part), now) for part in chosen]
         reached("schedules.before_request")
@@ -218,13 +237,25 @@ def _ask(
             evaluation.accounts += decision.accounts
             return
         reached("schedules.after_request")
-        evaluation.launches += [Launch(each.id, target, cadence, each.windows) for each in asked]
+        evaluation.launches += [Launch(each.id, target, cadence, each.windows, now) for each in asked]
     evaluation.accounts += _as_asked(decision, chosen)
 
 
 def _lives(request: Request, now: datetime) -> bool:
-    """Whether its run may still be on its way. A clock that was set back makes none older."""
-    return now - request.at <= PATIENCE
+    """Whether its run may still be on its way. The clock of who asked may be ahead, but not by much."""
+    return -SKEW <= now - request.at <= PATIENCE
+
+
+def _chosen(
+    spec: ScheduleSpec, decision: Decision, order: Sequence[Window], running: int, limits: Limits
+) -> list[list[Window]]:
+    """The windows of the runs to be made now: as few runs as possible, and no more than may be."""
+    at_once = limits.runs_at_once if spec.overlap is Overlap.ALLOW else 1
+    groups = group(decision.wanted, order, limits.windows_per_run)
+    if spec.overlap is Overlap.CANCEL_RUNNING:
+        # An older window would only take the place of the one in whose favour everything else is cancelled.
+        groups.sort(key=lambda part: decision.wanted[-1] not in part)
+    return limit(groups, running, at_once)
 
 
 def _as_asked(decision: Decision, chosen: Sequence[Sequence[Window]]) -> list[Account]:

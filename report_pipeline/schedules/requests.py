@@ -18,6 +18,9 @@ from report_pipeline.windows import Window
 PATIENCE = timedelta(minutes=2)
 """How long a request waits for its run before it is given up: runs are made within seconds."""
 
+SKEW = timedelta(minutes=10)
+"""How far the clock of who asked may be ahead. A request from later on was made before the clock was set back."""
+
 _TRIES = 20
 
 
@@ -73,5 +76,6 @@ def begin(requests: RequestList, request: str, run: str) -> bool:
             return True
         reached("schedules.before_begin")
         if requests.replace(read, [replace(each, run=run) if each is found else each for each in read.listed]):
+            reached("schedules.after_begin")
             return True
     raise TransientFailure(f"The request {request} could not be begun: others changed the list each time. Try again.")
