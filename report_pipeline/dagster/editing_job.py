@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from pydantic import Field
 
 from report_pipeline.dagster import stored, switches
 from report_pipeline.dagster.failures import failures
 from report_pipeline.dagster.fires import dagster_fires, is_valid_cron
+from report_pipeline.dagster.launchpad import Action, EditConfig, launchpad_config, launchpad_schema
 from report_pipeline.dagster.live import nudge
 from report_pipeline.dagster.schedules import cadence_of
 from report_pipeline.dagster.stored import Loading
@@ -32,117 +31,6 @@ USER_TAG = "user"
 """The run's tag that says who edits, where a sign-in in front of the UI, or a person, sets it."""
 
 FIRES_SHOWN = 5
-_NOT_FIELDS = {"action", "why", "clear", "solar_event", "latitude", "longitude"}
-
-
-class Action(Enum):
-    """What is to be done. Dagster takes the names of an enum's members."""
-
-    create = "create"
-    change = "change"
-    remove = "remove"
-    switch_on = "switch_on"
-    switch_off = "switch_off"
-
-
-class PreviousUnit(Enum):
-    """As `report_pipeline.units.Unit`."""
-
-    hour = "hour"
-    day = "day"
-    week = "week"
-    month = "month"
-
-
-class WhenMissed(Enum):
-    """As `report_pipeline.schedules.kinds.Misfire`."""
-
-    all = "all"
-    last = "last"
-    none = "none"
-
-
-class WhileRunning(Enum):
-    """As `report_pipeline.schedules.kinds.Overlap`."""
-
-    allow = "allow"
-    skip = "skip"
-    queue_one = "queue_one"
-    queue_all = "queue_all"
-    cancel_running = "cancel_running"
-
-
-def _said(field: str) -> str:
-    description = ScheduleSpec.model_fields[field].description
-    assert description is not None, field
-    return description
-
-
-def _text(field: str) -> Any:
-    return Field(default="", description=_said(field))
-
-
-def _list(field: str) -> Any:
-    return Field(default=[], description=_said(field))
-
-
-def _maybe(field: str) -> Any:
-    return Field(default=None, description=_said(field))
-
-
-class EditConfig(dg.Config):
-    """What the Launchpad offers. What is left empty is not given; durations and instants are texts, as in YAML."""
-
-    action: Action = Field(description="create, change, remove, switch_on or switch_off.")
-    name: str = Field(description="The schedule's name: letters, digits and _.")
-    why: str = Field(default="", description="Why; kept with the change.")
-
-    report: str = _text("report")
-    cadence: str = Field(default="", description=f"What, one of six. {_said('cadence')}")
-    last: str = Field(default="", description=f"What. {_said('last')}")
-    previous: PreviousUnit | None = Field(default=None, description=f"What. {_said('previous')}")
-    between: list[str] = Field(default=[], description=f"What. {_said('between')}")
-    since_last: bool | None = Field(default=None, description=f"What. {_said('since_last')}")
-
-    cron: list[str] = Field(default=[], description=f"When, one of six. {_said('cron')}")
-    every: str = Field(default="", description=f"When. {_said('every')}")
-    anchor: str = _text("anchor")
-    rrule: str = Field(default="", description=f"When. {_said('rrule')}")
-    at: list[str] = Field(default=[], description=f"When. {_said('at')}")
-    solar_event: str = Field(default="", description="When. What the sun does, such as sunset, at the place below.")
-    latitude: float | None = Field(default=None, description="Degrees; north is positive.")
-    longitude: float | None = Field(default=None, description="Degrees; east is positive.")
-    on_events: bool | None = Field(default=None, description=f"When. {_said('on_events')}")
-
-    zone: str = _text("zone")
-    settle: str = _text("settle")
-    start: str = _text("start")
-    end: str = _text("end")
-    exclude: list[str] = _list("exclude")
-    jitter: str = _text("jitter")
-    once: bool | None = _maybe("once")
-
-    misfire: WhenMissed | None = _maybe("misfire")
-    look_back: str = _text("look_back")
-    grace: str = _text("grace")
-    overlap: WhileRunning | None = _maybe("overlap")
-    retries: int | None = _maybe("retries")
-    retry_delay: str = _text("retry_delay")
-    priority: int | None = _maybe("priority")
-    tags: dict[str, str] = Field(default={}, description=_said("tags"))
-
-    owner: str = _text("owner")
-    description: str = _text("description")
-    enabled: bool | None = _maybe("enabled")
-    clear: list[str] = Field(default=[], description="With change: the fields to be taken out, such as [exclude].")
-
-    def fields(self) -> dict[str, Any]:
-        """The schedule's fields that are given, the name among them, as they would stand in YAML."""
-        given = {name: getattr(self, name) for name in type(self).model_fields if name not in _NOT_FIELDS}
-        fields = {name: value.value if isinstance(value, Enum) else value for name, value in given.items()}
-        solar = {"event": self.solar_event, "latitude": self.latitude, "longitude": self.longitude}
-        solar = {name: value for name, value in solar.items() if value not in ("", None)}
-        return {name: value for name, value in {**fields, "solar": solar}.items() if value not in ("", None, [], {})}
 
 
 def editing_job() -> dg.JobDefinition:
@@ -151,8 +39,10 @@ def editing_job() -> dg.JobDefinition:
     @dg.op(
         name="edit",
         description="Validate the change as a whole, write it with its history, and say what will happen.",
+        config_schema=launchpad_schema(),
     )
-    def edit(context: dg.OpExecutionContext, config: EditConfig, pipeline: dg.ResourceParam[Pipeline]) -> None:
+    def edit(context: dg.OpExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
+        config = EditConfig(**context.op_config)
         with failures(), pipeline.open_schedule_store() as store:
             said, metadata = _Editing(context, config, pipeline, store).done()
         nudge(pipeline.settings)
@@ -161,11 +51,14 @@ def editing_job() -> dg.JobDefinition:
 
     @dg.job(
         name=EDITING_JOB,
-        description="Creates, changes, removes, or switches on or off a schedule. In the Launchpad, choose the action,"
-        " name the schedule, and fill in what is to be so: a new schedule needs its report, one field of what it"
-        " builds (cadence, last, previous, between, since_last) and one of when (cron, every, rrule, at, solar_event,"
-        " on_events). What is wrong is refused with the reason, and nothing is changed. A change is live within"
-        " seconds. Schedules in YAML files are changed there; they can be switched here.",
+        config=launchpad_config(),
+        description="Creates, changes, removes, or switches on or off a schedule. Its Launchpad shows the fields that"
+        " most schedules have; Ctrl+Space on an empty line offers all, with what they are. Choose the action, name the"
+        " schedule, and fill in what is to be so; what stays empty says nothing. A new schedule needs its report, one"
+        " field of what it builds (cadence, last, previous, between, since_last) and one of when it fires (cron, every,"
+        " rrule, at, solar_event, on_events). What is wrong is refused with the reason, and nothing is changed. A"
+        " change is live within seconds; a new schedule is switched on under Automation. Schedules in YAML files are"
+        " changed there; they can be switched here.",
     )
     def job() -> None:
         edit()
@@ -218,6 +111,8 @@ class _Editing:
         Raises:
             CallerMistake: it cannot be made; nothing was changed.
         """
+        if not self._config.name:
+            raise CallerMistake("name is empty. Expected the schedule's name, of letters, digits and _.")
         match self._config.action:
             case Action.create:
                 return self._create()
@@ -296,8 +191,7 @@ class _Editing:
         return said, {"schedule": name, "switch": word}
 
     def _only_name(self) -> None:
-        more = sorted(field for field in [*self._config.fields(), *(["clear"] if self._config.clear else [])])
-        more.remove("name")
+        more = sorted({*self._config.fields(), *(["clear"] if self._config.clear else [])} - {"name"})
         if more:
             raise CallerMistake(
                 f"{', '.join(more)}: nothing but name and why goes with the action {self._config.action.value}."

@@ -239,5 +239,5 @@ def _previewed(found: Evaluation) -> list[dg.RunRequest] | dg.SkipReason:
 def _description(known: Known) -> str:
     said = f"Runs {known.spec.describe()}."
     if known.source != "yaml":
-        said += " Made at run time; `report-pipeline schedules set` and the job `edit_schedule` change it."
+        said += " Made at run time: the job edit_schedule changes it, and so does report-pipeline schedules set."
     return " ".join(filter(None, [known.spec.description, said]))

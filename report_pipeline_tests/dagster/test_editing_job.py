@@ -7,15 +7,15 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._config.pythonic_config.config import infer_schema_from_config_class
 
-from report_pipeline.dagster.editing_job import (
-    EDITING_JOB,
-    USER_TAG,
+from report_pipeline.dagster.editing_job import EDITING_JOB, USER_TAG, editing_job
+from report_pipeline.dagster.launchpad import (
     EditConfig,
     PreviousUnit,
     WhenMissed,
     WhileRunning,
+    launchpad_config,
+    launchpad_schema,
 )
 from report_pipeline.dagster.switches import Kind, set_switch, states
 from report_pipeline.schedules.kinds import Misfire, Overlap
@@ -96,10 +96,25 @@ def test_the_choices_are_those_of_the_model_and_are_typed_as_in_yaml(choice: Any
 
 
 def test_only_action_and_name_have_to_be_filled_in_and_each_field_says_what_it_is() -> None:
-    fields = infer_schema_from_config_class(EditConfig).config_type.fields  # type: ignore[attr-defined]
+    fields = launchpad_schema()
+    assert list(fields) == list(EditConfig.model_fields)
     assert {name for name, field in fields.items() if field.is_required} == {"action", "name"}
     assert [name for name, field in fields.items() if not field.description] == []
-    assert list(fields)[:4] == ["action", "name", "why", "report"]
+
+
+def test_each_way_of_what_and_when_says_that_it_is_one_of_them() -> None:
+    said = {name: str(field.description) for name, field in launchpad_schema().items()}
+    what = ["cadence", "last", "previous", "between", "since_last"]
+    when = ["cron", "every", "rrule", "at", "solar_event", "on_events"]
+    assert [name for name in said if said[name].startswith("What it builds, one of five ways: ")] == what
+    assert [name for name in said if said[name].startswith("When it fires, one of six ways: ")] == when
+
+
+def test_the_launchpad_shows_what_most_schedules_have_and_none_of_it_says_anything_yet() -> None:
+    shown = launchpad_config()["ops"]["edit"]["config"]
+    assert dg.validate_run_config(editing_job(), launchpad_config())
+    assert {"action", "name", "report", "cron", "previous", "zone", "why"} <= set(shown)
+    assert EditConfig(**shown).fields() == {}
 
 
 def test_the_job_has_no_partitions(lab: Lab) -> None:
@@ -196,6 +211,7 @@ def test_every_field_reaches_the_definition(lab: Lab, store: ScheduleStore) -> N
         ({"solar_event": "sunset", "latitude": 35.68, "longitude": 139.69}, "solar"),
         ({"rrule": "FREQ=MONTHLY;BYDAY=-1FR"}, "rrule"),
         ({"at": ["2019-07-05T09:00:00+09:00"]}, "at"),
+        ({"cron": "0 1 * * *"}, "cron"),
         ({"cron": ["0 1 * * *", "0 5 * * *"]}, "cron"),
     ],
 )
@@ -272,6 +288,8 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({**NIGHTLY, "cron": []}, ["cron", "every", "rrule", "at", "solar", "on_events"]),
     ({**NIGHTLY, "retries": -1}, ["retries", "-1"]),
     ({**NIGHTLY, "name": "my schedule"}, ["name", "'my schedule'"]),
+    ({**NIGHTLY, "name": ""}, ["name is empty", "letters, digits and _"]),
+    ({"action": "remove", "name": ""}, ["name is empty"]),
     ({**NIGHTLY, "name": "shipped"}, ["shipped", "visits/defs.yaml"]),
     ({**NIGHTLY, "name": "follow_events"}, ["follow_events", "report-pipeline itself"]),
     ({**NIGHTLY, "name": "taken"}, ["There is a schedule taken already", "revision 1"]),
@@ -315,7 +333,7 @@ def test_every_mistake_is_told_at_once(lab: Lab, store: ScheduleStore) -> None:
 
 @pytest.mark.parametrize(
     ("config", "said"),
-    [({"action": "crate"}, "not in enum type Action"), ({"cron": "0 3 * * *"}, "cron must be list")],
+    [({"action": "crate"}, "not in enum type Action"), ({"retries": "three"}, "config:retries")],
 )
 def test_what_is_of_another_type_is_refused_before_the_run_starts(
     lab: Lab, store: ScheduleStore, config: dict[str, Any], said: str

@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from report_pipeline.dagster.editing_job import Action, EditConfig, editing_job
+from report_pipeline.dagster.editing_job import editing_job
 from report_pipeline.dagster.fires import dagster_fires, is_valid_cron
+from report_pipeline.dagster.launchpad import Action, EditConfig
 from report_pipeline.instants import format_instant
 from report_pipeline.reports.definition import load_report
 from report_pipeline.schedules.calendar import MACROS, describe_cron
