@@ -152,7 +152,7 @@ def test_what_is_not_quite_as_it_was_is_noted(found: Imported) -> None:
         "expire_seconds 1800 let a task lapse that no worker had begun by then. The nearest here is look_back: a fire"
         " that could not be acted on for so long is not made good; a run that waits in the queue does not lapse."
     )
-    dagster = "Dagster queues the runs; tags of your own tell them apart."
+    dagster = "Dagster queues the runs; your own tags tell them apart."
     assert {name: told for name, told in notes.items() if told} == {
         "First Monday": [f"{both} is carried as an rrule."],
         "Even days that are weekdays": [f"{both} is carried as an rrule."],
