@@ -1,7 +1,7 @@
 """What Dagster and the reports table know of one report asset, for the evaluation of schedules."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -23,9 +23,12 @@ from report_pipeline.dagster.partitions import (
     partition_key,
     partitions_request,
 )
+from report_pipeline.errors import CallerMistake
+from report_pipeline.instants import format_instant, parse_instant
 from report_pipeline.reports.definition import CUSTOM
 from report_pipeline.schedules.decide import RunFact
 from report_pipeline.schedules.request_table import RequestTable
+from report_pipeline.schedules.requests import PATIENCE
 from report_pipeline.windows import Cadence, Window
 
 if TYPE_CHECKING:
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
 
 SCHEDULE_TAG = "report_pipeline/schedule"
 REQUEST_TAG = "report_pipeline/request"
+ASKED_TAG = "report_pipeline/asked_at"
+"""On a run that a schedule asked for: when it did, UTC."""
+
 REPLACED_TAG = "report_pipeline/replaced"
 """On a run that its schedule cancelled: why."""
 
@@ -84,7 +90,6 @@ class AssetFacts:
         return [
             self._fact(record, frozenset(keys[key] for key in keys_of_runs([record.dagster_run], keys, order)))
             for record in records.values()
-            if GIVEN_UP_TAG not in record.dagster_run.tags
         ]
 
     def begun(self, requests: Iterable[str]) -> Mapping[str, str]:
@@ -146,17 +151,29 @@ class AssetFacts:
 
     def _fact(self, record: dg.RunRecord, windows: frozenset[Window]) -> RunFact:
         run = record.dagster_run
-        created = record.create_timestamp.astimezone(UTC)
-        status: Literal["in_flight", "succeeded", "failed", "cancelled"]
+        created = _asked_at(record)
+        status: Literal["in_flight", "succeeded", "failed", "cancelled", "given_up"]
         ended: datetime | None
         if run.is_finished:
             ended = datetime.fromtimestamp(record.end_time or record.update_timestamp.timestamp(), UTC)
-            status = _ENDED[run.status]
+            status = "given_up" if GIVEN_UP_TAG in run.tags else _ENDED[run.status]
         else:
             began = datetime.fromtimestamp(record.start_time, UTC) if record.start_time else created
             is_dead = run.status is not dg.DagsterRunStatus.QUEUED and began < self._now - PRESUMED_DEAD
             ended, status = (began + PRESUMED_DEAD, "failed") if is_dead else (None, "in_flight")
         return RunFact(run.run_id, windows, created, ended, status, replaced=REPLACED_TAG in run.tags)
+
+
+def _asked_at(record: dg.RunRecord) -> datetime:
+    """When a run was asked for; when it was made, where its request had been given up by then, or nobody noted it."""
+    made = record.create_timestamp.astimezone(UTC)
+    text = record.dagster_run.tags.get(ASKED_TAG)
+    try:
+        asked = parse_instant(text) if text else made
+    except CallerMistake:
+        # People can give a run any tags.
+        return made
+    return asked if timedelta(0) <= made - asked <= PATIENCE else made
 
 
 _ENDED: Mapping[dg.DagsterRunStatus, Literal["succeeded", "failed", "cancelled"]] = {
@@ -178,6 +195,7 @@ def run_request(launch: "Launch", *, with_job: bool) -> dg.RunRequest:
         REPORT_TAG: spec.report,
         SCHEDULE_TAG: spec.name,
         REQUEST_TAG: launch.request,
+        ASKED_TAG: format_instant(launch.at),
         **({PRIORITY_TAG: str(spec.priority)} if spec.priority else {}),
     }
     return partitions_request(
