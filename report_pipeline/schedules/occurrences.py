@@ -155,6 +155,8 @@ def _wanted(
             return
         if void is None and window.end > fire.at:
             void = "its window had not ended at the fire"
+        if void is None and cadence is not None and not cadence.matches(window):
+            void = f"its window lies before the first of cadence {cadence.name}"
         yield Occurrence(fire.at, window, due, spec, void)
         return
     cut = _cut(life)
