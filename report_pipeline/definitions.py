@@ -30,6 +30,7 @@ from report_pipeline.dagster.live import changes_sensor
 from report_pipeline.dagster.partitions import job_name
 from report_pipeline.dagster.sensors import retention_sensor
 from report_pipeline.dagster.stored import Loading
+from report_pipeline.dagster.watching import watch_from_load
 from report_pipeline.pipeline import Pipeline, utc_now
 from report_pipeline.reports.check import check_folder
 from report_pipeline.reports.definition import CUSTOM, EVENTS, YAML, Broken, ReportDefinition, is_report, load_reports
@@ -81,7 +82,10 @@ def build_defs(
 def defs() -> dg.Definitions:
     """The code location."""
     settings = load_settings()
-    return build_defs(settings, loading=stored.for_this_load(settings))
+    loading = stored.for_this_load(settings)
+    built = build_defs(settings, loading=loading)
+    watch_from_load(settings, loading)
+    return built
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,7 @@ The process that serves the definitions looks for changes once a second, and has
 where they concern it. Dagster's UI and daemon notice that they talk to another one.
 """
 
-import contextlib
-import logging
-import threading
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
@@ -18,31 +13,19 @@ from report_pipeline.dagster import stored, switches
 from report_pipeline.dagster.events import not_running
 from report_pipeline.dagster.failures import failures
 from report_pipeline.dagster.stored import Loading
-from report_pipeline.errors import PipelineError
+from report_pipeline.dagster.watching import is_outdated, nudge, reloader, watch
 from report_pipeline.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from report_pipeline.schedules.store import ScheduleStore
-    from report_pipeline.settings import Settings
 
 CHANGES_SENSOR = "schedule_changes"
-_EVERY_SECONDS = 1.0
-_NUDGE_SECONDS = 0.1
-# A load that could not read the table is not tried again at once: each one interrupts the ticks under way.
-_AGAIN_SECONDS = 30.0
 _NO_RELOAD = (
     "The definitions have to be loaded anew, which this code server cannot be asked for from here:"
     " reload the code location in the UI."
 )
 
-logger = logging.getLogger(__name__)
-
-
-def nudge(settings: "Settings") -> None:
-    """Tell the process that serves this home's definitions to look for changes now. It looks by itself each second."""
-    with contextlib.suppress(OSError):
-        if settings.home.is_dir():
-            _nudged(settings.home).touch()
+__all__ = ["CHANGES_SENSOR", "changes_sensor", "describe", "is_outdated", "nudge", "record", "settle"]
 
 
 def changes_sensor() -> dg.SensorDefinition:
@@ -83,11 +66,11 @@ def _tick(context: dg.SensorEvaluationContext, pipeline: Pipeline, loading: Load
     if is_outdated(loading, store):
         said.append("The schedules table has changed.")
         if isinstance(origin, GrpcServerCodeLocationOrigin):
-            said.append(_reloader(origin, timeout).begin())
+            said.append(reloader(origin, timeout).begin())
         else:
             said.append(_NO_RELOAD)
     elif isinstance(origin, GrpcServerCodeLocationOrigin):
-        _watch(loading, pipeline, origin, timeout)
+        watch(loading, pipeline, origin, timeout)
     said += settle(context.instance, loading, store)
     return " ".join([*said, describe(loading)])
 
@@ -111,23 +94,6 @@ def record(loading: Loading, store: "ScheduleStore") -> list[str]:
     )
     changed = sorted(revision.name for revision in recorded.revisions if revision.after is not None)
     return [f"Recorded from YAML files: {', '.join(changed)}."] if changed else []
-
-
-def is_outdated(loading: Loading, store: "ScheduleStore") -> bool:
-    """Whether the definitions have to be loaded anew. Changes that need no load are taken over at once.
-
-    Raises:
-        PipelineError: the table cannot be read.
-    """
-    with loading.lock:
-        assert loading.reading is not None
-        if store.version() == loading.reading.version and loading.reading.problem is None:
-            return False
-        reading = stored.read(store)
-        if loading.is_outdated_by(reading):
-            return True
-        loading.adopt(reading)
-        return False
 
 
 def settle(instance: dg.DagsterInstance, loading: Loading, store: "ScheduleStore") -> list[str]:
@@ -166,95 +132,3 @@ def describe(loading: Loading) -> str:
     version = loading.reading.version
     said = f"{len(loading.known)} schedules are loaded, {own} of them from the table, as of change {version}"
     return f"{said}; {broken} of the table are broken and shown as such." if broken else f"{said}."
-
-
-class _Reloader:
-    """Has the code server replace this process by one that loads everything anew."""
-
-    def __init__(self, origin: GrpcServerCodeLocationOrigin, timeout: int) -> None:
-        self.origin = origin
-        self._timeout = timeout
-        self._lock = threading.Lock()
-        self._not_before = 0.0
-
-    def begin(self) -> str:
-        """Ask for it in the background, unless that was done a short time ago; gives what is to be said of it."""
-        with self._lock:
-            if time.monotonic() < self._not_before:
-                return "The definitions are being loaded anew."
-            self._not_before = time.monotonic() + _AGAIN_SECONDS
-        threading.Thread(target=self._reload, name="reload-definitions", daemon=True).start()
-        return "The definitions are loaded anew now."
-
-    def _reload(self) -> None:
-        try:
-            self.origin.create_client().reload_code(timeout=self._timeout)
-        except Exception:
-            logger.warning("The code server did not load the definitions anew.", exc_info=True)
-
-
-class _Watcher(threading.Thread):
-    """Looks for changes once a second, and at once when it is nudged; the daemon's ticks come every five."""
-
-    def __init__(self, loading: Loading, pipeline: Pipeline, reloader: _Reloader) -> None:
-        super().__init__(name="watch-schedules", daemon=True)
-        self._loading = loading
-        self._pipeline = pipeline
-        self._reloader = reloader
-
-    def run(self) -> None:
-        """Look until there is something to load, or until another process serves the definitions."""
-        client = self._reloader.origin.create_client()
-        try:
-            server = client.get_server_id()
-            while True:
-                self._wait()
-                # A process whose runs have not ended lives on when it is replaced.
-                if self._is_outdated() and client.get_server_id() == server:
-                    self._reloader.begin()
-                    return
-        except Exception:
-            logger.warning("Changes of the schedules are looked for only every few seconds now.", exc_info=True)
-
-    def _wait(self) -> None:
-        seen = _nudge_time(self._pipeline.settings.home)
-        end = time.monotonic() + _EVERY_SECONDS
-        while time.monotonic() < end and _nudge_time(self._pipeline.settings.home) == seen:
-            time.sleep(_NUDGE_SECONDS)
-
-    def _is_outdated(self) -> bool:
-        if not_running(self._pipeline):
-            return False
-        try:
-            with self._pipeline.open_schedule_store() as store:
-                return is_outdated(self._loading, store)
-        except PipelineError:
-            return False  # The sensor's ticks tell of it.
-
-
-_threads: dict[str, Any] = {}
-
-
-def _reloader(origin: GrpcServerCodeLocationOrigin, timeout: int) -> _Reloader:
-    found = _threads.get("reloader")
-    if found is None or found.origin != origin:
-        found = _threads["reloader"] = _Reloader(origin, timeout)
-    return found
-
-
-def _watch(loading: Loading, pipeline: Pipeline, origin: GrpcServerCodeLocationOrigin, timeout: int) -> None:
-    found = _threads.get("watcher")
-    if found is None or not found.is_alive():
-        _threads["watcher"] = _Watcher(loading, pipeline, _reloader(origin, timeout))
-        _threads["watcher"].start()
-
-
-def _nudged(home: Path) -> Path:
-    return home / "schedules.changed"
-
-
-def _nudge_time(home: Path) -> int:
-    try:
-        return _nudged(home).stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -116,7 +116,7 @@ def test_a_schedule_of_the_command_line_is_live_within_seconds_of_each_edit(ui: 
     for number in range(4):
         cron = f"{number} 5 * * *"
         if number:
-            done = ui.home.run("schedules", "set", "by_hand", "--cron", cron)
+            done = ui.home.run("schedules", "set", "by_hand", f"cron={cron}")
         else:
             done = ui.home.run(
                 *("schedules", "add", "by_hand", "--report", "event_report", "--previous", "day", "--cron", cron)
