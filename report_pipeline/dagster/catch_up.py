@@ -16,8 +16,9 @@ import dagster as dg
 from report_pipeline.dagster.events import not_running
 from report_pipeline.dagster.facts import run_request
 from report_pipeline.dagster.hints import Hint
-from report_pipeline.dagster.schedules import SENSOR_SECONDS, Known, Reports, cadence_of, is_preview, look
+from report_pipeline.dagster.schedules import SENSOR_SECONDS, Known, Reports, cadence_of, is_preview, look, target_of
 from report_pipeline.dagster.switches import states
+from report_pipeline.errors import CallerMistake
 from report_pipeline.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def catch_up_sensor(
         name=CATCH_UP_SENSOR,
         jobs=jobs,
         description="Asks for what schedules by cron have due between their ticks: after downtime, after `settle` and"
-        " jitter, when an earlier run has ended, and after a failure. Only schedules that are switched on.",
+        " jitter, when an earlier run has ended, and after a failure; and for what an edit left due by an earlier"
+        " definition. Only schedules that are switched on.",
         minimum_interval_seconds=SENSOR_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
@@ -65,7 +67,8 @@ def catch_up_sensor(
         requests: list[dg.RunRequest] = []
         said: list[str] = []
         began = time.monotonic()
-        waiting = [each for each in known if each.is_cron and on.get(each.spec.name, each.starts_on)]
+        switched_on = [each for each in known if on.get(each.spec.name, each.starts_on)]
+        waiting = [each for each in switched_on if each.is_cron or _has_left(each, reports)]
         # Those without a hint come first: nothing is known of them.
         for each in sorted(waiting, key=lambda each: each.spec.name in hints):
             name, now = each.spec.name, pipeline.clock() - BEHIND
@@ -75,8 +78,10 @@ def catch_up_sensor(
             if not hint.is_time(now):
                 kept[name] = hints[name]
                 continue
+            # What its present definition wants, a sensor asks for itself.
+            own = None if each.is_cron or each.spec.on_events else target_of(each.spec, reports)
             try:
-                found = look(each, reports, pipeline, context.instance, graph, now, after=hint.after(now))
+                found = look(each, reports, pipeline, context.instance, graph, now, after=hint.after(now), without=own)
             except dg.Failure as failure:
                 # Of another schedule something may be done nevertheless, and the next round tries this one again.
                 said.append(f"{name} could not be looked at: {failure.description}")
@@ -98,6 +103,21 @@ def catch_up_sensor(
     return evaluate
 
 
+def _has_left(known: Known, reports: Reports) -> bool:
+    """Whether a sensor may have something due by an earlier definition that it does not look at itself."""
+    if known.spec.on_events:
+        return any(not life.spec.on_events for life in known.lives)
+    own = target_of(known.spec, reports)
+    for life in known.lives[:-1]:
+        try:
+            if target_of(life.spec, reports) != own:
+                return True
+        except CallerMistake:
+            # Its cadence is gone, and so is what it wanted.
+            continue
+    return False
+
+
 def _nothing(count: int) -> str:
     schedules = "schedule" if count == 1 else "schedules"
-    return f"{count} {schedules} by cron switched on; nothing to do between their ticks."
+    return f"{count} {schedules} to look at between their ticks; nothing to do."

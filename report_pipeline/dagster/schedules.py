@@ -95,17 +95,23 @@ def look(
     *,
     after: datetime | None = None,
     only: Target | None = None,
+    without: Target | None = None,
     only_look: bool = False,
 ) -> Evaluation:
     """Evaluate a schedule against what Dagster and the reports table know; see `report_pipeline.schedules.engine`.
 
     Args:
         only: ask for windows of this asset alone.
+        without: ask for windows of all assets but this one.
     """
     settings = pipeline.settings
 
     def of(spec: "ScheduleSpec") -> Cadence | None:
         return cadence_of(spec, reports)
+
+    def is_asked(spec: "ScheduleSpec") -> bool:
+        target = target_of(spec, reports)
+        return only in (None, target) and without != target
 
     with failures(), pipeline.open_store() as store:
 
@@ -122,7 +128,7 @@ def look(
             asset_of=asset_of,
             limits=Limits(settings.windows_per_run, settings.runs_at_once),
             after=after,
-            only=None if only is None else lambda spec: target_of(spec, reports) == only,
+            only=None if only is None and without is None else is_asked,
             only_look=only_look,
         )
 

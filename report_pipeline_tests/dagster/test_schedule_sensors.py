@@ -8,8 +8,12 @@ import dagster as dg
 import pytest
 from dagster._core.utils import make_new_run_id
 
-from report_pipeline.dagster.catch_up import BEHIND, CATCH_UP_SENSOR
+from report_pipeline.dagster.catch_up import BEHIND, CATCH_UP_SENSOR, catch_up_sensor
+from report_pipeline.dagster.schedules import Known, report_job
 from report_pipeline.dagster.switches import Kind, set_switch
+from report_pipeline.reports.definition import load_report
+from report_pipeline.schedules.model import ScheduleSpec
+from report_pipeline.schedules.occurrences import Life
 from report_pipeline.windows import Window
 from report_pipeline_tests.support.dagster_lab import Lab, day
 
@@ -101,7 +105,7 @@ def test_windows_from_fire_to_fire_leave_nothing_out(lab: Lab) -> None:
 
 
 def test_catching_up_looks_at_schedules_that_are_switched_on_alone(lab: Lab) -> None:
-    assert lab.tick(CATCH_UP_SENSOR).said == "0 schedules by cron switched on; nothing to do between their ticks."
+    assert lab.tick(CATCH_UP_SENSOR).said == "0 schedules to look at between their ticks; nothing to do."
     set_switch(lab.instance, "monthly", Kind.SCHEDULE, True)
     set_switch(lab.instance, "often", Kind.SENSOR, True)
     (request,) = lab.tick(CATCH_UP_SENSOR).requests
@@ -157,6 +161,43 @@ def test_one_schedule_that_cannot_be_looked_at_does_not_hold_up_the_others(
     found = lab.tick(CATCH_UP_SENSOR)
     assert [request.tags["report_pipeline/schedule"] for request in found.requests] == ["monthly"]
     assert list(json.loads(lab.cursors[CATCH_UP_SENSOR] or "")) == ["monthly"]
+
+
+@pytest.mark.parametrize(
+    "present",
+    [
+        {"every": "1h", "cadence": "daily"},
+        {"on_events": True, "cadence": "hourly"},
+        {"every": "1h", "previous": "hour", "zone": "Asia/Tokyo"},
+    ],
+)
+def test_what_was_due_before_an_edit_is_asked_for_although_the_schedule_wants_other_windows_now(
+    lab: Lab, present: dict[str, object]
+) -> None:
+    edited = NOON - timedelta(minutes=30)
+    former = ScheduleSpec(name="edited", report="visits", every="1h", previous="hour")  # type: ignore[arg-type]
+    spec = ScheduleSpec(name="edited", report="visits", **present)  # type: ignore[arg-type]
+    lives = (Life(former, edited - timedelta(hours=2), edited), Life(spec, edited))
+    definition = load_report(lab.settings.defs / "visits")
+    set_switch(lab.instance, "edited", Kind.SENSOR, True)
+    jobs = [report_job("visits", name) for name in ("hourly", "daily", "custom")]
+    sensor = catch_up_sensor([Known(spec, lives, "cli")], {"visits": definition}, jobs)
+    repository = lab.defs().get_repository_def()
+    with dg.SensorEvaluationContext(
+        instance_ref=lab.instance.get_ref(),
+        instance=lab.instance,
+        last_tick_completion_time=None,
+        last_run_key=None,
+        cursor=None,
+        log_key=["repository", "catch_up", "17"],
+        repository_name=repository.name,
+        repository_def=repository,
+        sensor_name="catch_up",
+        resources={"pipeline": lab.pipeline},
+    ) as context:
+        (request,) = sensor.evaluate_tick(context).run_requests or ()
+    assert request.job_name == "build_visits__hourly"
+    assert keys_of(request) == ["2019-07-01-09:00", "2019-07-01-10:00"]
 
 
 def test_a_schedule_by_events_builds_windows_of_its_cadence_again_when_an_event_falls_in_and_no_others(
