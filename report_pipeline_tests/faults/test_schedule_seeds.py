@@ -1,0 +1,27 @@
+"""Seeded runs of schedules through months in which things go wrong; thousands of them by `make faults`."""
+
+import pytest
+
+from report_pipeline_tests.faults.schedules.scenario import run
+from report_pipeline_tests.faults.schedules.variants import VARIANTS
+
+SEEDS = 50
+MOST_SEEDS = 30
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, 10))
+def test_each_fire_that_is_due_is_built_once_or_accounted_for_whatever_goes_wrong(first: int) -> None:
+    for seed in range(first, first + 10):
+        outcome = run(seed)
+        told = f"repeat: python -m report_pipeline_tests.faults --part schedules --seed {seed}"
+        assert not outcome.problems, f"seed {seed}: {outcome.problems}; {told}"
+
+
+def test_a_seed_gives_the_same_run_again() -> None:
+    assert run(7).log == run(7).log
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_broken_evaluation_is_noticed(name: str) -> None:
+    variant = VARIANTS[name]
+    assert any(run(seed, variant.broken, variant.faults).problems for seed in range(MOST_SEEDS))
