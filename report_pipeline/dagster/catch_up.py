@@ -16,7 +16,16 @@ import dagster as dg
 from report_pipeline.dagster.events import not_running
 from report_pipeline.dagster.facts import run_request
 from report_pipeline.dagster.hints import Hint
-from report_pipeline.dagster.schedules import SENSOR_SECONDS, Known, Reports, cadence_of, is_preview, look, target_of
+from report_pipeline.dagster.schedules import (
+    SENSOR_SECONDS,
+    Known,
+    Reports,
+    cadence_of,
+    is_preview,
+    look,
+    replaced,
+    target_of,
+)
 from report_pipeline.dagster.switches import states
 from report_pipeline.errors import CallerMistake
 from report_pipeline.pipeline import Pipeline
@@ -77,6 +86,8 @@ def catch_up_sensor(
                 continue
             if not hint.is_time(now):
                 kept[name] = hints[name]
+                continue
+            if replaced(each, pipeline):
                 continue
             # What its present definition wants, a sensor asks for itself.
             own = None if each.is_cron or each.spec.on_events else target_of(each.spec, reports)

@@ -17,6 +17,7 @@ from report_pipeline.dagster.fires import dagster_fires, scheduler_cron
 from report_pipeline.dagster.hints import Hint
 from report_pipeline.dagster.partitions import REPORT_TAG, job_name
 from report_pipeline.dagster.refreshing import on_events_sensor
+from report_pipeline.errors import PipelineError
 from report_pipeline.pipeline import Pipeline
 from report_pipeline.reports.definition import CUSTOM
 from report_pipeline.schedules.engine import Evaluation, Limits, evaluate
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from report_pipeline.reports.definition import ReportDefinition
     from report_pipeline.schedules.model import ScheduleSpec
+    from report_pipeline.schedules.stored import Definition
 
 SENSOR_SECONDS = 1
 """A sensor is looked at in each round of the daemon, which takes some five seconds; most looks cost nothing."""
@@ -49,12 +51,14 @@ class Known:
             has recorded when the definition was made, it counts for every fire within its look-back.
         source: `yaml`, or who put it into the store: `cli`, `launchpad`, `import`.
         starts_on: whether it is switched on when it is seen for the first time.
+        written: the definition as the schedules table had it; None where it is not from there.
     """
 
     spec: "ScheduleSpec"
     lives: tuple[Life, ...] = ()
     source: str = "yaml"
     starts_on: bool = False
+    written: "Definition | None" = None
 
     def __post_init__(self) -> None:
         self.lives = self.lives or (Life(self.spec),)
@@ -83,6 +87,26 @@ def target_of(spec: "ScheduleSpec", reports: Reports) -> Target:
     """The asset whose windows a definition wants."""
     cadence = cadence_of(spec, reports)
     return spec.report, cadence.name if cadence else CUSTOM
+
+
+def replaced(known: Known, pipeline: Pipeline) -> str | None:
+    """Why a schedule must not be evaluated any more: it was changed or removed after this process had loaded it.
+
+    An edit counts from the instant at which it was made, and the process that knows it comes a few seconds later.
+    That one asks for what is due by either definition. Where the table cannot be read, what was loaded counts.
+    """
+    if known.written is None:
+        return None
+    try:
+        with pipeline.open_schedule_store() as store:
+            entry = store.get(known.spec.name)
+    except PipelineError:
+        return None
+    if entry is None:
+        return "It was removed."
+    if entry.definition != known.written:
+        return "It was changed a moment ago. What is due is asked for when the change is loaded, within seconds."
+    return None
 
 
 def look(
@@ -173,6 +197,8 @@ def _by_cron(known: Known, reports: Reports) -> dg.ScheduleDefinition:
         preview = is_preview(context)
         # A tick that comes late finds what has become due since; a preview is of the time that was chosen.
         now = scheduled if preview else max(scheduled, pipeline.clock())
+        if not preview and (why := replaced(known, pipeline)):
+            return dg.SkipReason(why)
         graph = context.repository_def.asset_graph
         found = look(known, reports, pipeline, context.instance, graph, now, only=target, only_look=preview)
         if preview:
@@ -205,6 +231,8 @@ def _by_sensor(known: Known, reports: Reports) -> dg.SensorDefinition:
         hint = Hint.from_text(context.cursor, known.lives)
         if not preview and not hint.is_time(now):
             return dg.SensorResult(skip_reason=hint.describe(), cursor=context.cursor)
+        if not preview and (why := replaced(known, pipeline)):
+            return dg.SensorResult(skip_reason=why, cursor=context.cursor)
         found = look(
             known,
             reports,

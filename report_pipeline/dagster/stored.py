@@ -120,7 +120,7 @@ class Loading:
 
     def of_table(self, entry: "Stored", spec: "ScheduleSpec") -> Known:
         """What is known of a schedule of the table."""
-        known = Known(spec, _lives_in_table(spec, entry), entry.source)
+        known = Known(spec, _lives_in_table(spec, entry), entry.source, written=entry.definition)
         self._made.append(known)
         return known
 
