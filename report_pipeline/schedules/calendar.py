@@ -158,6 +158,12 @@ def fires_a_day(cron: str) -> int:
     return len(minutes) * len(hours)
 
 
+def needs_whole_hours(cron: str) -> bool:
+    """Whether a checked cron fires in each hour of the clock, at minutes that half an hour would move."""
+    minutes, hours, _, _, _ = _values(cron)
+    return len(hours) == 24 and {(minute + 30) % 60 for minute in minutes} != set(minutes)
+
+
 def _values(cron: str) -> list[list[int]]:
     fields = cron.split()
     if len(fields) != len(FIELDS):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from report_pipeline.errors import CallerMistake
 from report_pipeline.instants import SECOND, closest, describe_duration, format_instant
-from report_pipeline.schedules.calendar import fires_a_day, listed
+from report_pipeline.schedules.calendar import fires_a_day, listed, needs_whole_hours
 from report_pipeline.schedules.exclusions import WEEKDAYS
 from report_pipeline.schedules.fields import LATEST
 from report_pipeline.schedules.foreign import FOREIGN
@@ -243,9 +243,7 @@ def too_many(spec: "ScheduleSpec", field: str, times: str) -> Mistake:
 
 def _hours(spec: "ScheduleSpec") -> list[Mistake]:
     fields: list[tuple[str | int, ...]] = [("previous",)] if spec.previous is Unit.HOUR else []
-    for index, (minute, hour, *_) in enumerate(cron.split() for cron in spec.cron):
-        if hour == "*" and "*" not in minute:
-            fields.append(("cron", index))
+    fields += [("cron", index) for index, cron in enumerate(spec.cron) if needs_whole_hours(cron)]
     try:
         if fields:
             require_whole_hours(spec.zone, HOURS_SINCE)
