@@ -46,6 +46,7 @@ class Judge:
         self._say = say
         self._alone = alone
         self._each_is_built = True
+        self._look_back = timedelta.max
         self._began = world.now
         self._table = Timetable([], world.now, world.now)
         self._plain: Plain
@@ -68,6 +69,7 @@ class Judge:
     def changed(self, table: Timetable, plain: Plain) -> None:
         """Another definition, or other policies."""
         self._table, self._plain = table, plain
+        self._look_back = min(self._look_back, plain.look_back)
         self._each_is_built &= plain.misfire == "all" and plain.overlap in ("allow", "queue_all")
         there = {_key(each) for each in table.all}
         # Where the clock was set back, a fire that was seen already may be one of the new definition.
@@ -120,7 +122,7 @@ class Judge:
         ] + [f"{each.fire} unseen" for each in self._unseen(until)]
 
     def _unseen(self, until: datetime) -> list[Expected]:
-        near = self._table.between(self._began - 40 * self._world.trouble.unit, until)
+        near = self._table.between(self._began - 60 * self._world.trouble.unit, until)
         return [each for each in near if _key(each) not in self._last]
 
     # --- evaluations
@@ -192,6 +194,9 @@ class Judge:
         # A run of a request that was given up may come after all, and fail before it finds out.
         made = sum(key[1] in run.windows and not run.began for run in self._world.own(key[2]))
         former = self._final.get(key) if made == self._made.get(key, made) and not disturbed else None
+        if account.occurrence.due < before.now - self._plain.look_back:
+            # What took its place may be older by its fire, and no longer looked at.
+            return
         if former is not None and account.state is not former.state and account.state is not State.BUILT:
             told = f"{former.state} ({former.why}) before, {account.state} ({account.why}) now"
             self._problem(before, f"{key[0]} was {told}")
@@ -337,13 +342,14 @@ class Judge:
         for key, account in self._last.items():
             if key[0] > until or account.occurrence.void or account.state is State.BUILT:
                 continue
-            told = f"{key[0]} is {account.state} in the end ({account.why})"
-            if account.state is State.FAILED and "look_back" not in account.why:
-                self._check_failed(key, account)
-            elif self._each_is_built and account.state is State.SKIPPED and not self._was_cancelled(key):
-                self.problems.append(told)
-            if self._each_is_built and spared and self._plain.look_back >= 20 * self._world.trouble.unit:
-                self.problems.append(told)
+            if account.state is State.FAILED:
+                if "look_back" not in account.why:
+                    self._check_failed(key, account)
+                continue
+            was_left = account.state is State.SKIPPED and not self._was_cancelled(key)
+            is_ample = spared and key[0] > self._began and self._look_back >= 20 * self._world.trouble.unit
+            if self._each_is_built and (was_left or is_ample):
+                self.problems.append(f"{key[0]} is {account.state} in the end ({account.why})")
         self._check_tiles(lives)
 
     def _was_cancelled(self, key: Key) -> bool:

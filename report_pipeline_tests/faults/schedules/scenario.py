@@ -258,7 +258,7 @@ class Scenario:
 
     def _look_far_back(self) -> None:
         """What has become of every fire, as people ask for it."""
-        now, after = self.world.clock(), self.begin - 40 * self.unit
+        now, after = self.world.clock(), self.begin - 60 * self.unit
         before = self.judge.before(now, after)
         self.judge.after(before, self._evaluate(now, after, only_look=True), disturbed=False, only_look=True)
 
@@ -289,7 +289,12 @@ class Scenario:
     # --- points
 
     def _at_point(self, name: str) -> None:
-        if self._armed is None or (name.endswith("begin") and self._inside):
+        if name.endswith("begin"):
+            # Here it is a run's own process that dies.
+            if self.rng.random() < self.world.trouble.dying:
+                self._crash(name)
+            return
+        if self._armed is None:
             return
         left, what = self._armed
         if left:
@@ -423,6 +428,7 @@ class Scenario:
             twice=chance("runs twice", 0.5),
             late=chance("runs late", 0.5),
             meanwhile=chance("two daemons", 0.1),
+            dying=rng.choice([0.0, 0.05]),
             unit=self.unit,
             poison=frozenset((each.start, each.end) for each in poison[:1]),
         )

@@ -42,6 +42,7 @@ class Trouble:
     twice: float = 0.0
     late: float = 0.0
     meanwhile: float = 0.0
+    dying: float = 0.0
     unit: timedelta = timedelta(hours=1)
     poison: frozenset[Bounds] = frozenset()
 
@@ -208,7 +209,8 @@ class World:
     def end(self, run: Attempt, outcome: str) -> None:
         """A run ends."""
         if run.ended is None:
-            run.ended, run.outcome = self.clock(), outcome
+            # Nothing else happens at the very same moment.
+            run.ended, run.outcome = self.clock() + timedelta(microseconds=1), outcome
             self._say(f"  {run.id} ends: {outcome}")
 
     # --- people
