@@ -11,8 +11,8 @@ from dagster._core.execution.backfill import BulkActionStatus
 from report_pipeline.dagster.in_flight import (
     PRESUMED_DEAD,
     UNFINISHED,
+    Keys,
     keys_of_backfills,
-    keys_of_runs,
     unfinished_runs,
 )
 from report_pipeline.dagster.partitions import (
@@ -86,9 +86,9 @@ class AssetFacts:
         for record in self._instance.get_run_records(dg.RunsFilter(job_name=job, tags=tags, statuses=UNFINISHED)):
             records[record.dagster_run.run_id] = record
         keys = self._keys(windows)
-        order = self._order_of_keys
+        known = Keys(keys, self._order_of_keys)
         return [
-            self._fact(record, frozenset(keys[key] for key in keys_of_runs([record.dagster_run], keys, order)))
+            self._fact(record, frozenset(keys[key] for key in known.of(record.dagster_run)))
             for record in records.values()
         ]
 
@@ -110,8 +110,10 @@ class AssetFacts:
         if self._instance.get_backfills(status=BulkActionStatus.REQUESTED, limit=1):
             for key in keys_of_backfills(self._instance, self._graph, asset, keys):
                 found[keys[key]] = "a backfill"
-        for run in unfinished_runs(self._instance, asset, job_name(self._report, self._name), self._now):
-            for key in keys_of_runs([run], keys, self._order_of_keys):
+        runs = unfinished_runs(self._instance, asset, job_name(self._report, self._name), self._now)
+        known = Keys(keys, self._order_of_keys)
+        for run in runs:
+            for key in known.of(run):
                 found[keys[key]] = run.run_id
         return found
 

@@ -1,5 +1,6 @@
 """Which partitions of an asset are being built right now, by any run: scheduled, backfilled or by hand."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
@@ -35,29 +36,45 @@ def unfinished_runs(
     return alive
 
 
-def keys_of_runs(runs: Iterable[dg.DagsterRun], keys: Iterable[str], order: Sequence[str] | None = None) -> set[str]:
-    """Those of `keys` that `runs` build.
+class Keys:
+    """Partition keys in question, looked up for any number of runs.
 
     Args:
-        runs: runs of the asset.
         keys: the partition keys in question.
         order: all keys of the asset in the order in which a range runs through them; None where that is
             the order of their texts, as it is for a cadence.
     """
-    keys = set(keys)
-    building: set[str] = set()
-    for run in runs:
-        if key := run.tags.get("dagster/partition"):
-            building.add(key)
+
+    def __init__(self, keys: Iterable[str], order: Sequence[str] | None = None) -> None:
+        self._keys = set(keys)
+        self._places = None if order is None else {key: place for place, key in enumerate(order)}
+        # In the order of ranges; those that are not listed lie in none.
+        self._ordered = sorted(self._keys) if order is None else [key for key in order if key in self._keys]
+
+    def of(self, run: dg.DagsterRun) -> set[str]:
+        """Those of the keys that a run of the asset builds."""
+        key = run.tags.get("dagster/partition")
+        found = {key} & self._keys if key else set()
         first = run.tags.get("dagster/asset_partition_range_start")
         last = run.tags.get("dagster/asset_partition_range_end")
-        if first is None or last is None:
-            continue
-        if order is None:
-            building |= {key for key in keys if first <= key <= last}
-        elif first in order and last in order:
-            building.update(order[order.index(first) : order.index(last) + 1])
-    return building & keys
+        if first is not None and last is not None:
+            found.update(self._between(first, last))
+        return found
+
+    def _between(self, first: str, last: str) -> Sequence[str]:
+        places, ordered = self._places, self._ordered
+        if places is None:
+            return ordered[bisect_left(ordered, first) : bisect_right(ordered, last)]
+        if first not in places or last not in places:
+            return []
+        begin = bisect_left(ordered, places[first], key=places.__getitem__)
+        return ordered[begin : bisect_right(ordered, places[last], key=places.__getitem__)]
+
+
+def keys_of_runs(runs: Iterable[dg.DagsterRun], keys: Iterable[str], order: Sequence[str] | None = None) -> set[str]:
+    """Those of `keys` that `runs` of the asset build; for `order` see `Keys`."""
+    known = Keys(keys, order)
+    return {key for run in runs for key in known.of(run)}
 
 
 def keys_of_backfills(
