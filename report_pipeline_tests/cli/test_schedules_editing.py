@@ -266,6 +266,59 @@ def test_a_removed_schedule_is_gone_and_its_switch_is_off(store: ScheduleStore, 
     assert "There is no stored schedule 'quartets'" in run("schedules", "remove", "quartets").err
 
 
+@pytest.mark.parametrize("has_instance", [False, True], ids=["no instance", "instance"])
+def test_one_that_was_on_by_its_definition_alone_was_on_when_it_is_removed(
+    store: ScheduleStore, run: Run, has_instance: bool
+) -> None:
+    if has_instance:
+        run("schedules", "enable", "visitor_report_tokyo_day")
+    add(run, *QUARTERS, "--enabled")
+    ran = run("schedules", "remove", "quarters")
+    assert (ran.code, json.loads(ran.out)["was_on"]) == (0, True)
+    assert "quarters is removed, and its switch is off." in ran.err
+    add(run, *QUARTERS)
+    assert json.loads(run("schedules", "remove", "quarters").out)["was_on"] is False
+
+
+SWITCHED_OFF = "It is switched off: `report-pipeline schedules enable quarters` switches it on."
+CAME_BACK = (
+    "It is switched off, as it came back under the name of one that was removed: `report-pipeline schedules enable"
+    " quarters` switches it on."
+)
+
+
+def test_where_the_switch_stands_is_told_after_each_edit(store: ScheduleStore, run: Run) -> None:
+    def told(*arguments: str) -> tuple[bool, str]:
+        ran = run("schedules", *arguments)
+        assert ran.code == 0, ran.err
+        return json.loads(ran.out)["on"], ran.err
+
+    on, said = told("add", *QUARTERS)
+    assert (on, SWITCHED_OFF in said, "It would fire next at " in said) == (False, True, True)
+    on, said = told("set", "quarters", "enabled=true")
+    assert on
+    assert "It is switched on, as its definition says and nobody has set its switch." in said
+    assert "It fires next at " in said
+    run("schedules", "disable", "quarters")
+    on, said = told("set", "quarters", "settle=1m")
+    assert (on, SWITCHED_OFF in said) == (False, True)
+    run("schedules", "enable", "quarters")
+    on, said = told("set", "quarters", "settle=2m")
+    assert (on, "It is switched on.\n" in said) == (True, True)
+    run("schedules", "remove", "quarters")
+    on, said = told("add", *QUARTERS, "--enabled")
+    assert (on, CAME_BACK in said, "It would fire next at " in said) == (False, True, True)
+
+
+def test_one_that_came_back_is_off_though_its_switch_was_never_set(store: ScheduleStore, run: Run) -> None:
+    add(run, *QUARTERS)
+    run("schedules", "remove", "quarters")
+    assert SWITCHED_OFF in run("schedules", "add", *QUARTERS).err
+    ran = run("schedules", "set", "quarters", "enabled=true")
+    assert (json.loads(ran.out)["on"], CAME_BACK in ran.err) == (False, True)
+    assert json.loads(run("schedules", "show", "quarters").out)["on"] is False
+
+
 def test_what_stands_in_yaml_is_not_removed(store: ScheduleStore, run: Run) -> None:
     ran = run("schedules", "remove", "visitor_report_tokyo_day")
     assert (ran.code, ran.out) == (2, "")

@@ -11,7 +11,7 @@ import click
 
 from report_pipeline.cli.output import print_json, say
 from report_pipeline.cli.schedules.forms import format_option, next_fires, print_table, short_time
-from report_pipeline.cli.schedules.found import Schedules, gather
+from report_pipeline.cli.schedules.found import Schedules, gather, switches_of
 from report_pipeline.cli.schedules.options import definition_options, mistakes_by_option, option_of
 from report_pipeline.errors import CallerMistake
 from report_pipeline.pipeline import Pipeline, utc_now
@@ -28,11 +28,12 @@ _by_option: Callable[[Any], Any] = click.option("--by", metavar="WHO", help="Who
 
 @dataclass(frozen=True)
 class _Desk:
-    """Where schedules are edited: the table, what else there is, and who edits."""
+    """Where schedules are edited: the table, what else there is, the switches that were ever set, and who edits."""
 
     settings: Settings
     store: "ScheduleStore"
     schedules: Schedules
+    switches: Mapping[str, bool]
     now: datetime
     by: str
     why: str
@@ -133,10 +134,13 @@ def remove(name: str, why: str, by: str | None, form: str) -> None:
     with _desk(why, by) as desk:
         revision = remove_schedule(desk.store, name, **desk.trail())
         was_on = False
-        if has_instance(desk.settings) and name not in {each.name for each in desk.schedules.found if each.file}:
+        if name not in {each.name for each in desk.schedules.found if each.file}:
+            found = desk.schedules.get(name)
+            was_on = desk.switches.get(name, found is not None and found.starts_on)
             # One that comes back under this name starts switched off.
-            with open_instance(desk.settings) as instance:
-                was_on = bool(switch_off(instance, [name]))
+            if has_instance(desk.settings):
+                with open_instance(desk.settings) as instance:
+                    switch_off(instance, [name])
         say(f"{name} is removed{', and its switch is off' if was_on else ''}.")
         _print([{**_revision(revision), "removed": True, "was_on": was_on}], form)
         _live(desk.settings)
@@ -176,7 +180,7 @@ def _add(desk: _Desk, fields: Mapping[str, Any], *, by_option: bool) -> dict[str
     with mistakes_by_option() if by_option else nullcontext():
         revision = add_schedule(desk.store, fields, **desk.trail(), **desk.rules())
     assert revision.after is not None
-    return _told(desk, parse_spec(revision.after), revision, ())
+    return _told(desk, parse_spec(revision.after), revision, (), is_new=True)
 
 
 @contextmanager
@@ -188,7 +192,9 @@ def _desk(why: str, by: str | None) -> Iterator[_Desk]:
         if settings.uses_embedded and not store.exists():
             store.create()
         store.check()
-        yield _Desk(settings, store, gather(settings, now, store), now, by if by is not None else who(), why)
+        schedules = gather(settings, now, store)
+        with switches_of(settings) as switches:
+            yield _Desk(settings, store, schedules, switches, now, by if by is not None else who(), why)
 
 
 def _assigned(assignments: Sequence[str]) -> dict[str, str]:
@@ -209,21 +215,40 @@ def _field(name: str) -> str:
     return {"tag": "tags"}.get(name, name.strip().removeprefix("--").replace("-", "_"))
 
 
-def _told(desk: _Desk, spec: "ScheduleSpec", revision: "Revision | None", notes: Sequence[str]) -> dict[str, Any]:
+def _told(
+    desk: _Desk, spec: "ScheduleSpec", revision: "Revision | None", notes: Sequence[str], *, is_new: bool = False
+) -> dict[str, Any]:
     from report_pipeline.schedules.occurrences import Life
 
     when = spec.describe()
     stored = desk.store.get(spec.name)
     life = Life(spec, stored.since if stored else desk.now)
     coming = next_fires(life, desk.now, desk.schedules.cadence(spec))
+    on, stands = _switch(desk, spec, is_new)
     if revision is not None:
         say(f"{spec.name}, revision {revision.number}: {when}.")
         if coming:
-            say(f"It fires next at {short_time(coming[0]['fires'], spec.zone)} ({spec.zone}).")
+            fires = "fires" if on else "would fire"
+            say(f"It {fires} next at {short_time(coming[0]['fires'], spec.zone)} ({spec.zone}).")
         elif not spec.on_events:
             say("It fires no more.")
+        say(stands)
     told = _revision(revision) if revision else {"name": spec.name, "revision": None}
-    return {**told, "when": when, "zone": spec.zone, "next": coming, "notes": list(notes)}
+    return {**told, "when": when, "zone": spec.zone, "on": on, "next": coming, "notes": list(notes)}
+
+
+def _switch(desk: _Desk, spec: "ScheduleSpec", is_new: bool) -> tuple[bool, str]:
+    """Whether a schedule is on after an edit, and that in words."""
+    is_set = spec.name in desk.switches
+    came_back = (
+        spec.enabled and (is_new or not is_set) and any(each.after is None for each in desk.store.history(spec.name))
+    )
+    if desk.switches.get(spec.name, spec.enabled and not came_back):
+        return True, "It is switched on." if is_set else (
+            "It is switched on, as its definition says and nobody has set its switch."
+        )
+    why = ", as it came back under the name of one that was removed" if came_back else ""
+    return False, f"It is switched off{why}: `report-pipeline schedules enable {spec.name}` switches it on."
 
 
 def _revision(revision: "Revision") -> dict[str, Any]:

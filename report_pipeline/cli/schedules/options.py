@@ -46,7 +46,7 @@ _FLAGS = {
     "since_last": "What: the time from the fire before to this one.",
     "on_events": "When: whenever events have come in.",
     "once": "Only the first fire counts.",
-    "enabled": "It is on when it is first loaded.",
+    "enabled": "It is on as long as nobody has set its switch.",
 }
 _SOLAR = {
     "event": ("--solar-event", "EVENT", "When: what the sun does, such as sunset, at the place of the next two."),
