@@ -159,10 +159,23 @@ def test_a_table_that_cannot_be_reached_leaves_those_known_last(
     assert ran.code == 0
     assert (found["quarters"]["when"], found["quarters"]["revision"]) == (before["when"], 1)
     assert TOKYO_DAY in found
-    assert "The table 'schedules' cannot be read; its 1 schedules known last are used." in ran.err
-    assert "http://127.0.0.1:9" in ran.err
+    assert "The table 'schedules' cannot be read; its 1 schedules known last are listed." in ran.err
+    assert ran.err.count("http://127.0.0.1:9") == 1, ran.err
     refused = run("schedules", "set", "quarters", "settle=1m")
     assert (refused.code, refused.out) == (1, "")
+
+
+def test_a_table_that_was_never_reached_is_told_of_once_and_those_in_yaml_are_listed(
+    aws: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
+    ran = run("schedules", "list")
+    assert TOKYO_DAY in {each["name"] for each in json.loads(ran.out)}
+    assert ran.err.startswith("The table 'schedules' cannot be read. ")
+    assert ran.err.endswith(" No schedules of it are known from before; only those in YAML files are listed.\n"), (
+        ran.err
+    )
+    assert ran.err.count("http://127.0.0.1:9") == 1, ran.err
 
 
 def test_without_a_table_those_in_yaml_are_listed(aws: Any, run: Run) -> None:

@@ -1,5 +1,6 @@
 """Every schedule there is, of YAML files and of the schedules table, with what is known of each."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -139,13 +140,16 @@ def in_yaml(reports: Mapping[str, ReportDefinition | Broken], name: str) -> "Sch
     return None
 
 
-def gather(settings: "Settings", now: datetime, store: "ScheduleStore | None" = None) -> Schedules:
+def gather(
+    settings: "Settings", now: datetime, store: "ScheduleStore | None" = None, *, what_for: str = "used"
+) -> Schedules:
     """Every schedule. A table that cannot be read leaves those that were known last, which is said on stderr.
 
     Args:
         settings: of the pipeline; the embedded DynamoDB is started where it has tables.
         now: aware.
         store: the table, where it is open already; it then has to be readable.
+        what_for: what is done with them, in a word, such as `listed`.
     """
     from report_pipeline.dagster.stored import Loading, read
     from report_pipeline.definitions import build_defs
@@ -154,12 +158,19 @@ def gather(settings: "Settings", now: datetime, store: "ScheduleStore | None" = 
     for report in reports.values():
         if isinstance(report, Broken):
             say(f"The definition of {report.name} is broken; `report-pipeline check` says where.")
-    reading = read(store) if store is not None else _read(settings)
+    if store is not None:
+        reading = read(store)
+    else:
+        with _said_here():
+            reading = _read(settings)
     if reading.problem is not None:
-        say(
-            f"The table {settings.schedules_table!r} cannot be read; its {len(reading.own())} schedules known last are"
-            f" used. {reading.problem}"
-        )
+        number = len(reading.own())
+        begin = f"The table {settings.schedules_table!r} cannot be read"
+        if number:
+            say(f"{begin}; its {number} schedules known last are {what_for}. {reading.problem}")
+        else:
+            nothing = f"No schedules of it are known from before; only those in YAML files are {what_for}."
+            say(f"{begin}. {reading.problem} {nothing}")
     loading = Loading(reading, now)
     defs = build_defs(settings, loading=loading)
     found = []
@@ -234,6 +245,18 @@ def _read(settings: "Settings") -> "Reading":
             return read_or_last_known(settings)
     except PipelineError as error:
         return replace(read_or_last_known(settings), problem=str(error))
+
+
+@contextmanager
+def _said_here() -> Iterator[None]:
+    """Inside, that the table cannot be read is not logged: whoever reads it says so, with what comes of it."""
+    logger = logging.getLogger("report_pipeline.dagster.stored")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def list_schedules(form: str) -> None:
     """List all schedules, of YAML files and made at run time: whether each is on, and when it fires next for what."""
     settings, now = load_settings(), utc_now()
-    schedules = gather(settings, now)
+    schedules = gather(settings, now, what_for="listed")
     with switches_of(settings) as switches:
         rows = [listed(found, schedules, switches, now) for found in schedules.found]
     for row in rows:
