@@ -254,6 +254,19 @@ def test_what_cannot_be_set_is_said_and_nothing_is_changed(
     assert store.version() == 1
 
 
+def test_what_does_not_go_together_is_told_in_the_words_of_set(store: ScheduleStore, run: Run) -> None:
+    add(run, *QUARTERS, "--exclude", "sat")
+    ran = run("schedules", "set", "quarters", "on_events=true", "cadence=daily", "jitter=1m")
+    assert "exclude does not go with on_events: there are no fires to leave out. Say --unset exclude." in ran.err
+    assert "jitter does not go with on_events: there are no fires to delay. Leave jitter out." in ran.err
+    ran = run("schedules", "set", "quarters", "anchor=2026-01-01T00:00Z", "cron=0 8 * * *")
+    assert "there is no every. Leave anchor out, or write every." in ran.err
+    add(run, "late", *QUARTERS[1:], "--misfire", "last", "--grace", "5m")
+    ran = run("schedules", "set", "late", "misfire=all")
+    assert "Say --unset grace, or write misfire: last or none." in ran.err
+    assert store.version() == 2
+
+
 def test_a_removed_schedule_is_gone_and_its_switch_is_off(store: ScheduleStore, run: Run) -> None:
     add(run, *QUARTERS)
     run("schedules", "enable", "quarters")

@@ -1,8 +1,8 @@
 """The commands add, set and remove: schedules that are made at run time, without a deployment."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from report_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from report_pipeline.schedules.model import ScheduleSpec
+    from report_pipeline.schedules.parse import FieldProblem
     from report_pipeline.schedules.store import ScheduleStore
     from report_pipeline.schedules.stored import Revision
 
@@ -112,7 +113,8 @@ def set_fields(
     fields = from_texts(_assigned(assignments))
     clear = [_field(each) for each in unset]
     with _desk(why, by) as desk:
-        edited = change(desk.store, name, fields, clear, **desk.trail(), **desk.rules())
+        with _mistakes_of_set(name, fields):
+            edited = change(desk.store, name, fields, clear, **desk.trail(), **desk.rules())
         for note in edited.notes:
             say(note)
         _print([_told(desk, edited.spec, edited.revision, edited.notes)], form)
@@ -208,6 +210,30 @@ def _assigned(assignments: Sequence[str]) -> dict[str, str]:
             raise CallerMistake(f"{field} is set twice. Leave one out.")
         texts[field] = text
     return texts
+
+
+@contextmanager
+def _mistakes_of_set(name: str, given: Collection[str]) -> Iterator[None]:
+    """Inside, a field that does not go with the others is told of with what takes it out here.
+
+    Args:
+        given: the fields that the command sets.
+    """
+    from report_pipeline.schedules.parse import BadSchedule
+
+    try:
+        yield
+    except BadSchedule as error:
+        raise BadSchedule(name, [_with_unset(each, given) for each in error.problems]) from None
+
+
+def _with_unset(problem: "FieldProblem", given: Collection[str]) -> "FieldProblem":
+    field = str(problem.loc[0]) if problem.loc else ""
+    for words in ("Take it out", f"Take {field} out"):
+        instead = f"Leave {field} out" if field in given else f"Say --unset {field}"
+        if field and f" {words}" in problem.message:
+            return replace(problem, message=problem.message.replace(words, instead))
+    return problem
 
 
 def _field(name: str) -> str:
