@@ -16,12 +16,12 @@ import dagster as dg
 from report_pipeline.dagster.events import not_running
 from report_pipeline.dagster.facts import run_request
 from report_pipeline.dagster.hints import Hint
+from report_pipeline.dagster.previews import is_preview
 from report_pipeline.dagster.schedules import (
     SENSOR_SECONDS,
     Known,
     Reports,
     cadence_of,
-    is_preview,
     look,
     replaced,
     target_of,
@@ -72,43 +72,47 @@ def catch_up_sensor(
         graph = context.repository_def.asset_graph
         on = states(context.instance)
         hints: dict[str, str] = json.loads(context.cursor or "{}")
-        kept: dict[str, str] = {}
+        later: dict[str, str] = {}
+        looked: dict[str, str] = {}
         requests: list[dg.RunRequest] = []
         said: list[str] = []
+        failed = 0
         began = time.monotonic()
         switched_on = [each for each in known if on.get(each.spec.name, each.starts_on)]
         waiting = [each for each in switched_on if each.is_cron or _has_left(each, reports)]
-        # Those without a hint come first: nothing is known of them.
-        for each in sorted(waiting, key=lambda each: each.spec.name in hints):
+        # First those of which nothing is known, then those that have waited longest for a look.
+        places = {name: place for place, name in enumerate(hints)}
+        for each in sorted(waiting, key=lambda each: places.get(each.spec.name, -1)):
             name, now = each.spec.name, pipeline.clock() - BEHIND
             hint = Hint.from_text(hints.get(name), each.lives)
-            if time.monotonic() - began > _BUDGET_SECONDS:
-                continue
-            if not hint.is_time(now):
-                kept[name] = hints[name]
-                continue
-            if replaced(each, pipeline):
+            if not hint.is_time(now) or time.monotonic() - began > _BUDGET_SECONDS:
+                if name in hints:
+                    later[name] = hints[name]
                 continue
             # What its present definition wants, a sensor asks for itself.
             own = None if each.is_cron or each.spec.on_events else target_of(each.spec, reports)
             try:
+                if replaced(each, pipeline):
+                    continue
                 found = look(each, reports, pipeline, context.instance, graph, now, after=hint.after(now), without=own)
-            except dg.Failure as failure:
-                # Of another schedule something may be done nevertheless, and the next round tries this one again.
-                said.append(f"{name} could not be looked at: {failure.description}")
+                after = hint.next_hint(found, now, each.lives[-1], cadence_of(each.spec, reports))
+            except Exception as error:  # noqa: BLE001  the requests of the others are made, and their runs must be
+                reason = error.description if isinstance(error, dg.Failure) else f"{type(error).__name__}: {error}"
+                said.append(f"{name} could not be looked at: {reason}")
                 context.log.error(said[-1])
+                failed += 1
                 continue
             requests += [run_request(launch, with_job=True) for launch in found.launches]
-            kept[name] = hint.next_hint(found, now, each.lives[-1], cadence_of(each.spec, reports)).to_text()
+            looked[name] = after.to_text()
             if found.launches or found.cancelled:
                 said.append(f"{name}: {found.describe()}")
                 context.log.info(said[-1])
-        if said and not requests and not kept:
+        if failed and not looked and not later:
             raise dg.Failure(" ".join(said), allow_retries=False)
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else " ".join(said) or _nothing(len(waiting)),
-            cursor=json.dumps(kept),
+            cursor=json.dumps({**later, **looked}),
         )
 
     return evaluate

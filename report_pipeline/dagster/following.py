@@ -11,6 +11,7 @@ from report_pipeline.dagster import records
 from report_pipeline.dagster.events import LOAD_JOB, not_running
 from report_pipeline.dagster.failures import failures
 from report_pipeline.dagster.in_flight import unfinished_runs
+from report_pipeline.dagster.previews import NO_PREVIEW, is_preview
 from report_pipeline.instants import format_instant, growing, parse_instant
 from report_pipeline.pipeline import Pipeline, Rooms
 
@@ -70,6 +71,8 @@ def follow_sensor(load_job: dg.JobDefinition) -> dg.SensorDefinition:
     def evaluate(
         context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> dg.SensorResult | dg.SkipReason:
+        if is_preview(context):
+            return dg.SkipReason(NO_PREVIEW)
         if why := not_running(pipeline):
             return dg.SkipReason(why)
         with failures(), pipeline.open() as rooms:

@@ -4,6 +4,7 @@ What is to be built again is the domain's decision (`report_pipeline.schedules.r
 archive, the reports table and Dagster know, and its requests become run requests.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from report_pipeline.dagster.partitions import (
     partition_key,
     partitions_request,
 )
+from report_pipeline.dagster.previews import NO_PREVIEW, is_preview
 from report_pipeline.errors import CallerMistake
 from report_pipeline.events.news import News, news
 from report_pipeline.events.touched import Touched
@@ -73,18 +75,26 @@ def refresh_sensor(
     def evaluate(
         context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> dg.SensorResult | dg.SkipReason:
-        rules = _rules(definition, definition.all_cadences(), definition.refresh_every, pipeline)
+        rules = _rules(name, definition, definition.all_cadences(), definition.refresh_every, pipeline)
         return _evaluate(context, pipeline, _Sensor(name, definition, rules))
 
     return evaluate
 
 
 def on_events_sensor(
-    spec: "ScheduleSpec", definition: "ReportDefinition", *, description: str, starts_on: bool
+    spec: "ScheduleSpec",
+    definition: "ReportDefinition",
+    *,
+    description: str,
+    starts_on: bool,
+    replaced: Callable[[Pipeline], str | None],
 ) -> dg.SensorDefinition:
     """The sensor of a schedule that goes by events: of its cadence's windows, or its one window.
 
     They are built when they have ended, and again when a late, changed or removed event falls in them.
+
+    Args:
+        replaced: why this definition no longer counts, or None.
     """
     cadence = spec.target(definition.all_cadences())
     fixed = None if cadence else spec.window(datetime.now(UTC))
@@ -94,12 +104,15 @@ def on_events_sensor(
         **({PRIORITY_TAG: str(spec.priority)} if spec.priority else {}),
     }
 
-    def is_own(window: Window) -> bool:
-        return cadence.matches(window) if cadence else window == fixed
+    def is_own(window: Window, now: datetime) -> bool:
+        # A window of a cadence is none of its partitions before it has ended.
+        return cadence.matches(window) and window.end <= now if cadence else window == fixed
+
+    # What a state knows of other windows says nothing of these.
+    digest = hashlib.sha256(repr([definition.name, cadence, fixed and fixed.key]).encode()).hexdigest()[:12]
 
     @dg.sensor(
         name=spec.name,
-        # A window of a cadence is none of its partitions before it has ended, but then it is complete.
         job_name=job_name(definition.name, cadence.name if cadence else CUSTOM),
         description=description,
         minimum_interval_seconds=SENSOR_SECONDS,
@@ -110,8 +123,10 @@ def on_events_sensor(
     def evaluate(
         context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> dg.SensorResult | dg.SkipReason:
-        rules = _rules(definition, [cadence] if cadence else [], max(spec.settle, LEAST_BETWEEN), pipeline)
-        return _evaluate(context, pipeline, _Sensor(spec.name, definition, rules, tags, is_own, fixed))
+        if not is_preview(context) and (why := replaced(pipeline)):
+            return dg.SkipReason(why)
+        rules = _rules(spec.name, definition, [cadence] if cadence else [], max(spec.settle, LEAST_BETWEEN), pipeline)
+        return _evaluate(context, pipeline, _Sensor(spec.name, definition, rules, tags, is_own, fixed, digest))
 
     return evaluate
 
@@ -122,23 +137,31 @@ class _Sensor:
 
     Attributes:
         tags: of its runs.
-        is_own: which windows it looks after; None: all of the report.
+        is_own: which windows it looks after at an instant; None: all of the report.
         fixed: a window that is to be built although it is of no cadence.
+        mark: begins a cursor that is of these windows; one of others, as before an edit, says nothing.
     """
 
     name: str
     definition: "ReportDefinition"
     rules: refresh.Rules
     tags: Mapping[str, str] = field(default_factory=dict)
-    is_own: Callable[[Window], bool] | None = None
+    is_own: Callable[[Window, datetime], bool] | None = None
     fixed: Window | None = None
+    mark: str = ""
+
+    def state(self, cursor: str | None) -> refresh.State | None:
+        """The state that a cursor holds."""
+        if not cursor or not cursor.startswith(self.mark):
+            return None
+        return refresh.State.from_text(cursor.removeprefix(self.mark))
 
 
 def _rules(
-    definition: "ReportDefinition", cadences: "Sequence[Cadence]", every: timedelta, pipeline: Pipeline
+    name: str, definition: "ReportDefinition", cadences: "Sequence[Cadence]", every: timedelta, pipeline: Pipeline
 ) -> refresh.Rules:
     return refresh.Rules(
-        report=definition.name,
+        asker=name,
         cadences=cadences,
         every=every,
         lateness=definition.allowed_lateness,
@@ -150,6 +173,8 @@ def _rules(
 def _evaluate(
     context: dg.SensorEvaluationContext, pipeline: Pipeline, sensor: _Sensor
 ) -> dg.SensorResult | dg.SkipReason:
+    if is_preview(context):
+        return dg.SkipReason(NO_PREVIEW)
     if why := not_running(pipeline):
         return dg.SkipReason(why)
     assert context.repository_def is not None
@@ -159,7 +184,7 @@ def _evaluate(
             return dg.SkipReason(why)
         # Whatever looks at the archive follows the stream first; beside follow_events there is little left to do.
         followed = rooms.follow(STEP_SECONDS)
-        state = refresh.State.from_text(context.cursor) if context.cursor else None
+        state = sensor.state(context.cursor)
         found = news(rooms.archive, (state.epoch, state.version) if state else None)
         if found is None:
             return dg.SkipReason(SET_UP_ANEW)
@@ -174,7 +199,7 @@ def _evaluate(
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else decision.describe(),
-        cursor=decision.state.to_text(),
+        cursor=sensor.mark + decision.state.to_text(),
         asset_events=list(records.followed_days(followed)) if followed else [],
     )
 
@@ -259,7 +284,7 @@ class _Scheduler:
         return [head for head in heads if self._is_own(head.window)]
 
     def _is_own(self, window: Window) -> bool:
-        return self._sensor.is_own is None or self._sensor.is_own(window)
+        return self._sensor.is_own is None or self._sensor.is_own(window, self._now)
 
     def heads_of(self, windows: Sequence[Window]) -> "Mapping[Window, Head]":
         """The heads of those that are published."""

@@ -16,6 +16,7 @@ from report_pipeline.dagster.failures import failures
 from report_pipeline.dagster.fires import dagster_fires, scheduler_cron
 from report_pipeline.dagster.hints import Hint
 from report_pipeline.dagster.partitions import REPORT_TAG, job_name
+from report_pipeline.dagster.previews import is_preview
 from report_pipeline.dagster.refreshing import on_events_sensor
 from report_pipeline.errors import PipelineError
 from report_pipeline.pipeline import Pipeline
@@ -170,7 +171,13 @@ def schedule_of(
     if known.is_cron:
         return _by_cron(known, reports)
     if known.spec.on_events:
-        return on_events_sensor(known.spec, definition, description=_description(known), starts_on=known.starts_on)
+        return on_events_sensor(
+            known.spec,
+            definition,
+            description=_description(known),
+            starts_on=known.starts_on,
+            replaced=lambda pipeline: replaced(known, pipeline),
+        )
     return _by_sensor(known, reports)
 
 
@@ -257,12 +264,6 @@ def _by_sensor(known: Known, reports: Reports) -> dg.SensorDefinition:
         )
 
     return tick
-
-
-def is_preview(context: dg.ScheduleEvaluationContext | dg.SensorEvaluationContext) -> bool:
-    """Whether the UI only wants to show what a tick would do: only a tick of the daemon has a number to log under."""
-    key = context.log_key
-    return not key or not key[-1].isdigit()
 
 
 def _previewed(found: Evaluation) -> list[dg.RunRequest] | dg.SkipReason:

@@ -252,5 +252,5 @@ def side_by_side(windows: Sequence[Window]) -> list[Window]:
 
 def _id(rules: Rules, archive: Archive, wishes: Mapping[Window, Wanted]) -> str:
     tries = [[window.key, wish.tries] for window, wish in wishes.items()]
-    content = json.dumps([rules.report, archive.epoch, archive.version, archive.watermark.isoformat(), tries])
+    content = json.dumps([rules.asker, archive.epoch, archive.version, archive.watermark.isoformat(), tries])
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -62,7 +62,7 @@ class Rules:
     """What a report's definition and the settings say.
 
     Attributes:
-        report: its name.
+        asker: who asks, as no other does: ids of requests are made of it.
         cadences: whose windows are wanted when they have ended; a window of several belongs to the first of them.
         every: the least time between two requests.
         lateness: how long after its end, by the watermark, a window's report is provisional.
@@ -70,7 +70,7 @@ class Rules:
         runs_at_once: the most requests that have not ended.
     """
 
-    report: str
+    asker: str
     cadences: Sequence[Cadence]
     every: timedelta
     lateness: timedelta

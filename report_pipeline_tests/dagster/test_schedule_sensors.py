@@ -230,3 +230,91 @@ def test_a_schedule_by_events_of_one_window_builds_it_at_first_and_once(lab: Lab
     lab.later(seconds=40)
     assert lab.tick("one_by_events").requests == []
     assert lab.rows("visits", Window.between("2019-06-22T00:00Z", "2019-06-25T00:00Z")) == [{"visitor": "ada", "n": 1}]
+
+
+def test_a_schedule_by_events_goes_on_after_an_edit_that_gives_it_other_windows_or_makes_a_sensor_of_it(
+    lab: Lab,
+) -> None:
+    lab.put(("2019-06-29T01:00:00Z", "ada"))
+    assert lab.run("visits", "daily", "2019-06-29").success
+    lab.now = datetime.now(UTC)
+    lab.tick("by_events")
+    lab.put(("2019-06-29T01:30:00Z", "bob"))
+    lab.later(seconds=40)
+    (request,) = lab.tick("by_events").requests
+    end_run(lab, request, dg.DagsterRunStatus.FAILURE, "build_visits__daily")
+    lab.later(seconds=40)
+    assert "1 wait" in lab.tick("by_events").said
+    yaml = lab.settings.defs / "visits" / "defs.yaml"
+    yaml.write_text(
+        yaml.read_text().replace("on_events: true, cadence: daily", "on_events: true, cadence: tokyo_daily")
+    )
+    lab.later(seconds=300)
+    assert lab.tick("by_events").said.startswith("No window requested")
+    # A schedule of another kind leaves a cursor of another form under the name.
+    lab.cursors["by_events"] = '{"lives": "abc", "settled": null, "looked": null, "next": null}'
+    assert lab.tick("by_events").said.startswith("No window requested")
+
+
+def test_a_day_that_was_built_before_its_end_does_not_stop_the_schedule_by_events_of_days(lab: Lab) -> None:
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    lab.now = datetime.now(UTC)
+    lab.put((f"{lab.now - timedelta(seconds=5):%Y-%m-%dT%H:%M:%SZ}", "ada"), ("2019-06-29T01:00:00Z", "ada"))
+    open_day = Window(today, today + timedelta(days=1))
+    assert lab.run("visits", "custom", open_day.key).success
+    assert lab.run("visits", "daily", "2019-06-29").success
+    lab.tick("by_events")
+    lab.put((f"{lab.now - timedelta(seconds=4):%Y-%m-%dT%H:%M:%SZ}", "bob"), ("2019-06-29T02:00:00Z", "bob"))
+    lab.later(seconds=40)
+    assert [keys_of(request) for request in lab.tick("by_events").requests] == [["2019-06-29"]]
+
+
+def test_catching_up_comes_to_each_schedule_although_looks_take_long(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from report_pipeline.dagster import catch_up
+    from report_pipeline.schedules.engine import Evaluation
+
+    yaml = lab.settings.defs / "visits" / "defs.yaml"
+    names = [f"s{number}" for number in range(10)]
+    more = "".join(f"    - {{name: {name}, cron: '0 * * * *', previous: hour, enabled: true}}\n" for name in names)
+    yaml.write_text(yaml.read_text() + more)
+    seconds, looked = [0.0], []
+
+    def slow(known: Known, *_: object, **__: object) -> Evaluation:
+        seconds[0] += 9
+        looked.append(known.spec.name)
+        return Evaluation(lost=True)
+
+    monkeypatch.setattr(catch_up, "look", slow)
+    monkeypatch.setattr(catch_up.time, "monotonic", lambda: seconds[0])
+    for _ in range(4):
+        lab.tick(CATCH_UP_SENSOR)
+    assert set(looked) == set(names)
+    assert len(looked) == 12
+
+
+def test_what_a_broken_look_raises_loses_no_run_of_another_schedule(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from report_pipeline.dagster import catch_up
+
+    for name in ("settled", "monthly"):
+        set_switch(lab.instance, name, Kind.SCHEDULE, True)
+    real = catch_up.look
+
+    def broken(known: Known, *more: object, **named: object) -> object:
+        if known.spec.name == "monthly":
+            raise RuntimeError("database is locked")
+        return real(known, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(catch_up, "look", broken)
+    found = lab.tick(CATCH_UP_SENSOR)
+    assert [request.tags["report_pipeline/schedule"] for request in found.requests] == ["settled"]
+
+
+def test_a_preview_of_a_sensor_by_events_follows_nothing(lab: Lab) -> None:
+    object.__setattr__(lab.pipeline, "open", lambda: pytest.fail("something was opened"))
+    repository = lab.defs().get_repository_def()
+    for name in ("by_events", "follow_events"):
+        with dg.build_sensor_context(
+            instance=lab.instance, repository_def=repository, resources={"pipeline": lab.pipeline}, sensor_name=name
+        ) as context:
+            data = repository.get_sensor_def(name).evaluate_tick(context)
+        assert "There is no preview" in (data.skip_message or "")

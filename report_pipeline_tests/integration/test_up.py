@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from report_pipeline.windows import Window
 from report_pipeline_tests.support.expected import published, published_windows, window_key
-from report_pipeline_tests.support.graphql import finished, schedule_state, switch, ticks
+from report_pipeline_tests.support.graphql import finished, runs, schedule_state, switch
 from report_pipeline_tests.support.home import Home, Up, wait_for
 from report_pipeline_tests.support.pulse import (
     DAYS,
@@ -57,10 +58,11 @@ def test_up_keeps_everything_over_ctrl_c_and_kill_9_and_schedules_catch_up(home_
         third = Up(home_of_up)
         assert [schedule_state(third, schedule)["status"] for schedule in (MINUTES, DAYS)] == ["RUNNING", "RUNNING"]
         assert {report: published_windows(home_of_up.dynamodb(), report) for report in REPORTS} == before
-        at = {schedule: _first_tick_publishes_in_one_run(third, schedule) for schedule in (MINUTES, DAYS)}
+        ranges = {schedule: _first_run_publishes(third, schedule) for schedule in (MINUTES, DAYS)}
         minute, day = timedelta(minutes=1), timedelta(days=1)
-        midnight = at[DAYS].replace(hour=0, minute=0)
-        windows = [(at[MINUTES] - (n + 1) * minute, at[MINUTES] - n * minute) for n in range(LOOK_BACK_MINUTES)]
+        newest = Window.from_key(ranges[MINUTES]).end
+        midnight = _midnight_after(ranges[DAYS])
+        windows = [(newest - (n + 1) * minute, newest - n * minute) for n in range(LOOK_BACK_MINUTES)]
         windows += [(midnight - (n + 1) * day, midnight - n * day) for n in range(LOOK_BACK_DAYS + 1)]
         for window in windows:
             expected = pulse_report(events, *window)
@@ -75,15 +77,13 @@ def test_up_keeps_everything_over_ctrl_c_and_kill_9_and_schedules_catch_up(home_
                 running.end()
 
 
-def _first_tick_publishes_in_one_run(ui: Up, schedule: str) -> datetime:
-    """Wait until the one run that the schedule's first tick requested is done: the time the tick was scheduled for."""
-    tick = wait_for(
-        lambda: next((tick for tick in reversed(ticks(ui, schedule)) if tick["status"] != "STARTED"), None),
-        TICK_SECONDS,
-        f"a tick of {schedule}",
-    )
-    assert tick is not None
-    assert tick["status"] == "SUCCESS", tick
-    (run,) = tick["runIds"]
-    assert finished(ui, run) == "SUCCESS"
-    return datetime.fromtimestamp(tick["timestamp"], UTC)
+def _first_run_publishes(ui: Up, schedule: str) -> str:
+    """Wait until the run that a schedule's tick, or its catching up, requested first is done: its last partition."""
+    found = wait_for(lambda: runs(ui, "report_pipeline/schedule", schedule), TICK_SECONDS, f"a run of {schedule}")
+    run = found[-1]
+    assert finished(ui, run["id"]) == "SUCCESS"
+    return str(run["tags"]["dagster/asset_partition_range_end"])
+
+
+def _midnight_after(day: str) -> datetime:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)

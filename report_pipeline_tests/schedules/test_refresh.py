@@ -442,7 +442,7 @@ def test_a_request_has_another_id_at_another_version_or_after_a_failure() -> Non
         refresh.touch(hour(-1).start)
         (request,) = refresh.tick(SECOND)
         ids.add(request.id)
-    refresh = Refresh(world, replace(RULES, report="another_report"))
+    refresh = Refresh(world, replace(RULES, asker="another_report"))
     refresh.touch(hour(-1).start)
     ids.add(refresh.tick(SECOND)[0].id)
     assert len(ids) == 3
