@@ -200,7 +200,8 @@ class Judge:
         if former is not None and account.state is not former.state and account.state is not State.BUILT:
             told = f"{former.state} ({former.why}) before, {account.state} ({account.why}) now"
             self._problem(before, f"{key[0]} was {told}")
-        if account.state.is_final:
+        # Of two evaluations at the same time each judges by what was there before the other.
+        if account.state.is_final and not disturbed:
             self._final[key] = account
             self._made[key] = made
 
