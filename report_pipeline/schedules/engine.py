@@ -54,7 +54,10 @@ class Asset(Protocol):
 
 @dataclass(frozen=True)
 class Launch:
-    """A run to be made: of these windows of the asset of `spec`, under the id of the request that was made at `at`."""
+    """A run to be made: of these windows of the asset of `spec`, under the id of the request that was made at `at`.
+
+    The id is empty where none was made, by a mere look.
+    """
 
     request: str
     spec: ScheduleSpec
@@ -191,7 +194,8 @@ def _ask(
     unmade = [each for each in read.listed if each.id not in begun and each.run is None]
     pending = [each for each in unmade if _lives(each, now)]
     first = min((each.due for each in found), default=now)
-    runs = [*asset.runs_of(spec.name, min(first, now) - spec.look_back, windows)]
+    # What ended before a fire was due says nothing of it; a run's clock may be behind.
+    runs = [*asset.runs_of(spec.name, min(first, now) - SKEW, windows)]
     runs += [
         RunFact(each.id, frozenset(each.windows), each.at, None, "in_flight", is_request=True)
         for each in pending

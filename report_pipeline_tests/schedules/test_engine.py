@@ -14,7 +14,7 @@ from report_pipeline.schedules.decide import RunFact, State
 from report_pipeline.schedules.engine import Evaluation, Limits, evaluate
 from report_pipeline.schedules.model import ScheduleSpec
 from report_pipeline.schedules.occurrences import Life
-from report_pipeline.schedules.requests import Request, Requests, begin
+from report_pipeline.schedules.requests import SKEW, Request, Requests, begin
 from report_pipeline.units import Unit
 from report_pipeline.windows import Cadence, Window
 
@@ -49,6 +49,7 @@ class Asset:
         self.others: dict[Window, str] = {}
         self.runs: list[RunFact] = []
         self.by_request: dict[str, str] = {}
+        self.since: list[datetime] = []
         self.listed: list[Window] = []
         self.cancelled: list[tuple[str, str]] = []
         self.between: Callable[[str], None] = lambda name: None
@@ -66,6 +67,7 @@ class Asset:
 
     def runs_of(self, schedule: str, since: datetime, windows: Collection[Window]) -> Sequence[RunFact]:
         self.between("runs_of")
+        self.since.append(since)
         return [run for run in self.runs if run.ended is None or run.ended > since]
 
     def begun(self, requests: Iterable[str]) -> Mapping[str, str]:
@@ -137,6 +139,13 @@ def test_what_is_missing_within_the_look_back_is_asked_for_in_one_run_and_listed
     assert asset.list.listed == (Request(launch.request, "tested", launch.windows, hour(12)),)
     assert launch.at == hour(12)
     assert states(found) == ["building"] * 4
+
+
+def test_runs_are_read_from_a_little_before_the_first_fire_that_is_looked_at() -> None:
+    asset = Asset()
+    evaluated(asset, hour(12))
+    evaluated(asset, hour(12), after=hour(11))
+    assert asset.since == [hour(9) - SKEW, hour(12) - SKEW]
 
 
 def test_the_next_evaluation_asks_for_nothing_more_whether_or_not_the_run_is_made_yet() -> None:
