@@ -22,7 +22,8 @@ def begin_requested(context: dg.AssetExecutionContext, store: ReportStore) -> No
     """
     run = context.run
     request = run.tags.get(REQUEST_TAG)
-    if request is None or run.parent_run_id is not None:
+    # What people launch from a preview was not requested.
+    if not request or run.parent_run_id is not None:
         return
     report, cadence = context.asset_key.path
     if begin(RequestTable(store.client, store.table, report, cadence), request, run.run_id):

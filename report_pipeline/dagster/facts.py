@@ -156,14 +156,16 @@ class AssetFacts:
         created = _asked_at(record)
         status: Literal["in_flight", "succeeded", "failed", "cancelled", "given_up"]
         ended: datetime | None
+        # A run that people or Dagster repeat has the tags of the first one, whose end was another.
+        noted = run.tags if run.parent_run_id is None else {}
         if run.is_finished:
             ended = datetime.fromtimestamp(record.end_time or record.update_timestamp.timestamp(), UTC)
-            status = "given_up" if GIVEN_UP_TAG in run.tags else _ENDED[run.status]
+            status = "given_up" if GIVEN_UP_TAG in noted else _ENDED[run.status]
         else:
             began = datetime.fromtimestamp(record.start_time, UTC) if record.start_time else created
             is_dead = run.status is not dg.DagsterRunStatus.QUEUED and began < self._now - PRESUMED_DEAD
             ended, status = (began + PRESUMED_DEAD, "failed") if is_dead else (None, "in_flight")
-        return RunFact(run.run_id, windows, created, ended, status, replaced=REPLACED_TAG in run.tags)
+        return RunFact(run.run_id, windows, created, ended, status, replaced=REPLACED_TAG in noted)
 
 
 def _asked_at(record: dg.RunRecord) -> datetime:
@@ -192,17 +194,18 @@ def run_request(launch: "Launch", *, with_job: bool) -> dg.RunRequest:
         with_job: name the job, for what may request several.
     """
     spec, cadence = launch.spec, launch.cadence
+    # A preview requests nothing. What people launch from it is a run that stands for itself, as often as they like.
+    asked = {REQUEST_TAG: launch.request, ASKED_TAG: format_instant(launch.at)} if launch.request else {}
     tags = {
         **spec.tags,
         REPORT_TAG: spec.report,
         SCHEDULE_TAG: spec.name,
-        REQUEST_TAG: launch.request,
-        ASKED_TAG: format_instant(launch.at),
+        **asked,
         **({PRIORITY_TAG: str(spec.priority)} if spec.priority else {}),
     }
     return partitions_request(
         [partition_key(cadence, window) for window in launch.windows],
-        run_key=launch.request,
+        run_key=launch.request or None,
         tags=tags,
         job_name=job_name(spec.report, cadence.name if cadence else CUSTOM) if with_job else None,
     )

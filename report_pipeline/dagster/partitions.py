@@ -108,7 +108,7 @@ def partition_key(cadence: Cadence | None, window: Window) -> str:
 
 
 def partitions_request(
-    keys: Sequence[str], *, run_key: str, tags: Mapping[str, str], job_name: str | None = None
+    keys: Sequence[str], *, run_key: str | None, tags: Mapping[str, str], job_name: str | None = None
 ) -> dg.RunRequest:
     """A run of one partition, or of those from the first key to the last; the job may be left to what requests it."""
     if len(keys) == 1:

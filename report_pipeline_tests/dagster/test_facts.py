@@ -8,11 +8,21 @@ import dagster as dg
 import pytest
 from dagster._core.utils import make_new_run_id
 
-from report_pipeline.dagster.facts import SCHEDULE_TAG, AssetFacts
+from report_pipeline.dagster.facts import (
+    ASKED_TAG,
+    GIVEN_UP_TAG,
+    REPLACED_TAG,
+    REQUEST_TAG,
+    SCHEDULE_TAG,
+    AssetFacts,
+    run_request,
+)
 from report_pipeline.dagster.in_flight import Keys
 from report_pipeline.dagster.partitions import add_custom_keys, job_name, range_tags
+from report_pipeline.schedules.engine import Launch
+from report_pipeline.schedules.model import ScheduleSpec
 from report_pipeline.windows import Window
-from report_pipeline_tests.support.dagster_lab import Lab
+from report_pipeline_tests.support.dagster_lab import Lab, day
 
 BEGIN = datetime(2019, 6, 22, tzinfo=UTC)
 
@@ -75,3 +85,39 @@ def test_the_runs_of_a_schedule_are_told_in_one_pass_over_the_windows(
     assert {run.id: run.windows for run in found} == {
         run.run_id: frozenset(windows[2 * n : 2 * n + 2]) for n, run in enumerate(runs)
     }
+
+
+@pytest.mark.parametrize(
+    ("tag", "status", "meaning"),
+    [
+        (GIVEN_UP_TAG, dg.DagsterRunStatus.FAILURE, [("given_up", False), ("failed", False)]),
+        (REPLACED_TAG, dg.DagsterRunStatus.CANCELED, [("cancelled", True), ("cancelled", False)]),
+    ],
+)
+def test_what_was_noted_on_a_run_does_not_count_for_its_re_execution(
+    lab: Lab, tag: str, status: dg.DagsterRunStatus, meaning: list[tuple[str, bool]]
+) -> None:
+    windows = windows_of(1)
+    first = add_run(lab, windows, {tag: "true"}, status)
+    again = add_run(lab, windows, {tag: "true"}, status, first.run_id)
+    found = {run.id: run for run in facts_of(lab).runs_of("tested", BEGIN, windows)}
+    assert [(found[run.run_id].status, found[run.run_id].replaced) for run in (first, again)] == meaning
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_only_a_run_that_was_asked_for_has_the_key_and_the_tags_of_a_request(count: int) -> None:
+    spec = ScheduleSpec.model_validate({"name": "tested", "report": "visits", "cron": "0 * * * *", "previous": "hour"})
+    asked = run_request(Launch("abc", spec, None, tuple(windows_of(count)), BEGIN), with_job=False)
+    assert (asked.run_key, asked.tags[REQUEST_TAG]) == ("abc", "abc")
+    assert ASKED_TAG in asked.tags
+    shown = run_request(Launch("", spec, None, tuple(windows_of(count)), BEGIN), with_job=False)
+    assert shown.run_key is None
+    assert set(asked.tags) - set(shown.tags) == {REQUEST_TAG, ASKED_TAG}
+    assert shown.tags[SCHEDULE_TAG] == "tested"
+
+
+@pytest.mark.parametrize("tags", [{}, {REQUEST_TAG: ""}])
+def test_a_run_that_people_launch_from_a_preview_builds(lab: Lab, tags: Mapping[str, str]) -> None:
+    request = dg.RunRequest(job_name=job_name("visits", "daily"), partition_key="2019-06-22", tags=tags)
+    assert lab.carry_out(request, "tested").success
+    assert lab.head("visits", day(22))
