@@ -110,6 +110,8 @@ def _task_map(maps: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
         if "=" in text:
             said = dict([parse_mapping(text)])
         else:
+            if not Path(text).exists():
+                raise CallerMistake(f"--task-map {text!r} is neither TASK=REPORT:WINDOW nor a file that is there.")
             document, _ = load_yaml(Path(text))
             if not isinstance(document, dict):
                 raise CallerMistake(f"{text} maps no tasks. Expected TASK: {{report: NAME, last: 15m}}, a line a task.")

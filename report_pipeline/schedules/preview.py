@@ -207,6 +207,8 @@ def _offset(instant: datetime, zone: ZoneInfo) -> timedelta:
 
 def _length(spec: ScheduleSpec, cadence: Cadence | None, length: timedelta) -> str:
     hours = f"{length / _HOUR:g} {'hour' if length == _HOUR else 'hours'}"
+    if length < _HOUR or length % (_HOUR / 2):
+        hours = describe_duration(length)
     if spec.last is not None:
         return f"the window has {hours} nevertheless"
     unit = spec.previous or (cadence.unit if cadence and not spec.since_last else None)

@@ -138,6 +138,7 @@ def test_the_table_says_in_words_what_was_found(imports: Any) -> None:
     [
         (("--report", "visitors"), "There is no report 'visitors'. Did you mean \"visitor_report\"?"),
         (("--zone", "Asia/Tokio"), "'Asia/Tokio' is no time zone."),
+        (("--task-map", "foo"), "--task-map 'foo' is neither TASK=REPORT:WINDOW nor a file that is there."),
         (("--task-map", "shop.sent=visitor_report:last=1h"), "Task map: the dump has no task 'shop.sent'."),
     ],
 )

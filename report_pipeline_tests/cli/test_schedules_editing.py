@@ -154,6 +154,7 @@ def test_no_field_is_without_an_option() -> None:
         (("--every", "1h", "--last", "1h", "--tag", "team"), "--tag 'team' is no tag. Expected NAME=TEXT"),
         (("--every", "1h", "--last", "1h", "--tag", "dagster/x=1"), "--tag: Tags whose name begins so"),
         (("--every", "1h", "--last", "1h", "--zone", ""), "--zone is empty"),
+        (("--cron", "", "--last", "1h"), "--cron is empty. Leave it out, or say something."),
         (("--every", "1h", "--last", "1h", "--cron", "0 1 * * *"), "expected exactly one of cron, every"),
         (
             (
@@ -234,6 +235,7 @@ def test_setting_what_is_so_already_changes_nothing(store: ScheduleStore, run: R
     [
         (("quarters",), "Say FIELD=VALUE, such as settle=10m, or --unset FIELD"),
         (("quarters", "settle"), "'settle' sets nothing. Expected FIELD=VALUE"),
+        (("quarters", "=x"), "'=x' sets nothing. Expected FIELD=VALUE"),
         (("quarters", "settle=1m", "settle=2m"), "settle is set twice"),
         (("quarters", "setle=1m"), "did you mean settle?"),
         (("quarters", "settle=soon"), "settle: 'soon' is no duration"),

@@ -148,6 +148,10 @@ def test_what_fires_by_events_or_no_more_says_so(run: Run) -> None:
     assert fires(ran) == []
     assert json.loads(ran.out)["window_now"]["end"] == "2026-10-30T00:00:00Z"
     assert "at no times that can be foretold" in ran.err
+    ran = run(
+        "schedules", "preview", "--report", "visitor_report", "--on-events", "--cadence", "daily", "--format", "table"
+    )
+    assert ran.out.count("\n") == 1, ran.out
     over = ("--report", "visitor_report", "--at", "2020-01-01T00:00Z", "--last", "1h")
     ran = run("schedules", "preview", *over)
     assert (fires(ran), ran.err) == ([], "It fires no more.\n")

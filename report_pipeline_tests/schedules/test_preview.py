@@ -104,6 +104,14 @@ def test_a_window_of_a_fixed_length_keeps_it_and_one_from_fire_to_fire_does_not(
     }
 
 
+def test_a_window_of_no_whole_hours_is_told_in_minutes() -> None:
+    back = "The clocks go back by 1 hour on 2026-11-01 at 02:00"
+    (notes,) = clocks("2026-11-01T05:50:00Z", 1, every="20m", last="20m").values()
+    assert notes == (f"{back}: the window has 20 minutes nevertheless.",)
+    (notes,) = clocks("2026-11-01T05:50:00Z", 1, every="20m", last="80m").values()
+    assert notes == (f"{back}: the window has 1 hour 20 minutes nevertheless.",)
+
+
 def test_the_clocks_of_a_cadence_in_another_zone_are_named() -> None:
     berlin = Cadence("daily", Unit.DAY, "Europe/Berlin", date(2019, 6, 1))
     spec = parse_spec({"name": "news", "report": "visits", "cron": "0 1 * * *", "cadence": "daily"})

@@ -40,7 +40,10 @@ def history(name: str, edits: bool, count: int, since: str | None, form: str) ->
     settings, now = load_settings(), utc_now()
     after = parse_instant(since, what="--since") if since is not None else None
     if after is not None and after >= now:
-        raise CallerMistake(f"--since {since} has not come yet. Say an instant before now, {format_instant(now)}.")
+        raise CallerMistake(
+            f"--since {since} has not come yet. Say an instant before now,"
+            f" {format_instant(now.replace(microsecond=0))}."
+        )
     schedules = gather(settings, now)
     found = schedules.get(name)
     revisions = _revisions(settings, name, count) if edits or found is None else []

@@ -203,7 +203,7 @@ def _assigned(assignments: Sequence[str]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
-        if not equals:
+        if not equals or not name.strip():
             raise CallerMistake(f"{assignment!r} sets nothing. Expected FIELD=VALUE, such as settle=10m.")
         field = _field(name)
         if field in texts:

@@ -136,6 +136,8 @@ def _parameters() -> list[str]:
 def _fields(given: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name in _ORDER:
+        if given.get(name) == "" or (isinstance(given.get(name), tuple) and "" in given[name]):
+            raise CallerMistake(f"{option_of(name)} is empty. Leave it out, or say something.")
         if name == "solar":
             place = {part: given[f"solar_{part}"] for part in _SOLAR if given[f"solar_{part}"] is not None}
             fields |= {"solar": place} if place else {}
@@ -143,8 +145,6 @@ def _fields(given: Mapping[str, Any]) -> dict[str, Any]:
             fields |= {"tags": _tags(given[name])} if given[name] else {}
         elif given[name]:
             fields[name] = list(given[name]) if isinstance(given[name], tuple) else given[name]
-        elif given[name] == "":
-            raise CallerMistake(f"{option_of(name)} is empty. Leave it out, or say something.")
     return fields
 
 

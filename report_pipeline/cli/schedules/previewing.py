@@ -221,7 +221,8 @@ def _print(told: dict[str, Any]) -> None:
     write_out(f"{told['report']}/{told['cadence']}: {told['when']}\n")
     if told["durations"]:
         write_out(f"{_durations_said(told['durations'])}\n")
-    print_table(("fire", "due (UTC)", "window", "partition", "remarks"), rows)
+    if rows:
+        print_table(("fire", "due (UTC)", "window", "partition", "remarks"), rows)
 
 
 def _remarks(each: dict[str, Any]) -> str:
