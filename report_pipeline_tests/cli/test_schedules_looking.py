@@ -165,6 +165,17 @@ def test_a_table_that_cannot_be_reached_leaves_those_known_last(
     assert (refused.code, refused.out) == (1, "")
 
 
+@pytest.mark.parametrize("command", ["show", "enable", "disable"])
+def test_of_one_that_was_removed_it_is_said_where_its_history_is(store: ScheduleStore, run: Run, command: str) -> None:
+    run("schedules", "add", *QUARTERS)
+    run("schedules", "remove", "quarters")
+    ran = run("schedules", command, "quarters")
+    assert (ran.code, ran.out) == (2, "")
+    assert "There is no schedule quarters now; it was removed." in ran.err
+    assert "`report-pipeline schedules history quarters --edits`" in ran.err
+    assert "There is no schedule 'quartes'." in run("schedules", command, "quartes").err
+
+
 def test_a_table_that_was_never_reached_is_told_of_once_and_those_in_yaml_are_listed(
     aws: Any, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,34 @@ def no_such_schedule(name: str, names: list[str]) -> CallerMistake:
     )
 
 
+def find(settings: "Settings", schedules: Schedules, name: str) -> Found:
+    """The schedule of this name.
+
+    Raises:
+        CallerMistake: there is none; of one that was removed it is said where its history is.
+    """
+    if schedules.get(name) is None and _was_removed(settings, name):
+        raise CallerMistake(
+            f"There is no schedule {name} now; it was removed. `report-pipeline schedules history {name} --edits` tells"
+            " by whom, when and why."
+        )
+    return schedules.find(name)
+
+
+def _was_removed(settings: "Settings", name: str) -> bool:
+    from report_pipeline.pipeline import Pipeline
+
+    if _never_held(settings):
+        return False
+    try:
+        with Pipeline(settings).open_schedule_store() as store:
+            newest = store.history(name, 1) if store.exists() else []
+    except PipelineError:
+        # That it cannot be read is said already.
+        return False
+    return bool(newest) and newest[0].after is None
+
+
 def in_yaml(reports: Mapping[str, ReportDefinition | Broken], name: str) -> "ScheduleSpec | None":
     """The schedule of this name in a report's YAML, if there is one."""
     for report in reports.values():
@@ -233,18 +261,25 @@ def _problems(
 def _read(settings: "Settings") -> "Reading":
     from report_pipeline.aws import connect
     from report_pipeline.dagster.stored import Reading, read_or_last_known
-    from report_pipeline.local.embedded import EmbeddedPaths, is_running
 
     if not settings.uses_embedded:
         return read_or_last_known(settings)
-    if not EmbeddedPaths(settings.home).tables.exists() and not (settings.home.exists() and is_running(settings.home)):
-        # It has never held anything, and need not be started to say so.
+    if _never_held(settings):
         return Reading()
     try:
         with connect(settings):
             return read_or_last_known(settings)
     except PipelineError as error:
         return replace(read_or_last_known(settings), problem=str(error))
+
+
+def _never_held(settings: "Settings") -> bool:
+    """Whether the embedded DynamoDB has never held anything, and need not be started to say so."""
+    from report_pipeline.local.embedded import EmbeddedPaths, is_running
+
+    if not settings.uses_embedded or EmbeddedPaths(settings.home).tables.exists():
+        return False
+    return not (settings.home.exists() and is_running(settings.home))
 
 
 @contextmanager

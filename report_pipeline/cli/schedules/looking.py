@@ -13,7 +13,7 @@ from report_pipeline.cli.schedules.forms import (
     short_time,
     spec_fields,
 )
-from report_pipeline.cli.schedules.found import gather, switches_of
+from report_pipeline.cli.schedules.found import find, gather, switches_of
 from report_pipeline.errors import PipelineError
 from report_pipeline.pipeline import utc_now
 from report_pipeline.settings import Settings, load_settings
@@ -46,7 +46,7 @@ def show(name: str, form: str) -> None:
     """Show the schedule NAME: its definition as YAML and as fields, its switch, its next fires, and how it fares."""
     settings, now = load_settings(), utc_now()
     schedules = gather(settings, now)
-    found = schedules.find(name)
+    found = find(settings, schedules, name)
     with switches_of(settings) as switches:
         told = listed(found, schedules, switches, now)
     if found.known is not None:

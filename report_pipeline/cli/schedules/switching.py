@@ -4,7 +4,7 @@ import click
 
 from report_pipeline.cli.output import print_json, say
 from report_pipeline.cli.schedules.forms import format_option, print_table
-from report_pipeline.cli.schedules.found import gather
+from report_pipeline.cli.schedules.found import find, gather
 from report_pipeline.errors import CallerMistake
 from report_pipeline.pipeline import utc_now
 from report_pipeline.settings import load_settings
@@ -32,7 +32,7 @@ def _switch(name: str, on: bool, form: str) -> None:
     from report_pipeline.local.ui import ui_is_running
 
     settings = load_settings()
-    found = gather(settings, utc_now()).find(name)
+    found = find(settings, gather(settings, utc_now()), name)
     if found.known is None and on:
         raise CallerMistake(f"{name} is broken, and cannot be switched on: {' '.join(found.problems)}")
     with open_instance(settings) as instance:
