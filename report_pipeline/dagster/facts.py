@@ -86,11 +86,8 @@ class AssetFacts:
         for record in self._instance.get_run_records(dg.RunsFilter(job_name=job, tags=tags, statuses=UNFINISHED)):
             records[record.dagster_run.run_id] = record
         keys = self._keys(windows)
-        known = Keys(keys, self._order_of_keys)
-        return [
-            self._fact(record, frozenset(keys[key] for key in known.of(record.dagster_run)))
-            for record in records.values()
-        ]
+        builds = self._builds([record.dagster_run for record in records.values()], keys)
+        return [self._fact(record, frozenset(keys[key] for key in builds[run])) for run, record in records.items()]
 
     def begun(self, requests: Iterable[str]) -> Mapping[str, str]:
         """Those of these requests for which there is a run, ended or not: request to run."""
@@ -111,10 +108,9 @@ class AssetFacts:
             for key in keys_of_backfills(self._instance, self._graph, asset, keys):
                 found[keys[key]] = "a backfill"
         runs = unfinished_runs(self._instance, asset, job_name(self._report, self._name), self._now)
-        known = Keys(keys, self._order_of_keys)
-        for run in runs:
-            for key in known.of(run):
-                found[keys[key]] = run.run_id
+        for run, built in self._builds(runs, keys).items():
+            for key in built:
+                found[keys[key]] = run
         return found
 
     def published(self, windows: Iterable[Window]) -> Mapping[Window, str]:
@@ -145,6 +141,19 @@ class AssetFacts:
             for window in windows
             if self._cadence is None or self._cadence.matches(window)
         }
+
+    def _builds(self, runs: Sequence[dg.DagsterRun], keys: Mapping[str, Window]) -> Mapping[str, set[str]]:
+        """Of each of the runs, by its id, those of the keys that it builds."""
+        known = Keys(keys, self._order_of_keys)
+        builds = {run.run_id: known.of(run) for run in runs}
+        ranges = [run for run in runs if REQUEST_TAG in run.tags and "dagster/partition" not in run.tags]
+        if self._cadence is None and ranges:
+            # Once a key in it was deleted from the list of partitions, a range is another one, or none any more. The
+            # request stands until its run has ended.
+            asked = {each.id: {window.key for window in each.windows} for each in self.requests.read().listed}
+            for run in ranges:
+                builds[run.run_id] |= asked.get(run.tags[REQUEST_TAG], set()) & keys.keys()
+        return builds
 
     @property
     def _order_of_keys(self) -> Sequence[str] | None:

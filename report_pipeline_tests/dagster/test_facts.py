@@ -21,6 +21,7 @@ from report_pipeline.dagster.in_flight import Keys
 from report_pipeline.dagster.partitions import add_custom_keys, job_name, range_tags
 from report_pipeline.schedules.engine import Launch
 from report_pipeline.schedules.model import ScheduleSpec
+from report_pipeline.schedules.requests import Request
 from report_pipeline.windows import Window
 from report_pipeline_tests.support.dagster_lab import Lab, day
 
@@ -121,3 +122,24 @@ def test_a_run_that_people_launch_from_a_preview_builds(lab: Lab, tags: Mapping[
     request = dg.RunRequest(job_name=job_name("visits", "daily"), partition_key="2019-06-22", tags=tags)
     assert lab.carry_out(request, "tested").success
     assert lab.head("visits", day(22))
+
+
+@pytest.mark.parametrize("deleted", [[0], [1], [2], [0, 1, 2]])
+@pytest.mark.parametrize("are_listed_anew", [False, True])
+def test_a_range_of_custom_windows_is_being_built_though_keys_of_it_are_deleted(
+    lab: Lab, deleted: list[int], are_listed_anew: bool
+) -> None:
+    windows = windows_of(3)
+    keys = [window.key for window in windows_of(4)]
+    add_custom_keys(lab.instance, "visits", keys)
+    facts = facts_of(lab)
+    request = Request("abc", "tested", tuple(windows), datetime.now(UTC).replace(microsecond=0))
+    facts.requests.replace(facts.requests.read(), [request])
+    run = add_run(lab, windows, {REQUEST_TAG: "abc"}, dg.DagsterRunStatus.STARTED)
+    for n in deleted:
+        lab.instance.delete_dynamic_partition("visits_custom", keys[n])
+    if are_listed_anew:
+        add_custom_keys(lab.instance, "visits", keys)
+    assert facts.building(windows) == dict.fromkeys(windows, run.run_id)
+    (found,) = facts.runs_of("tested", datetime.now(UTC), windows)
+    assert found.windows == frozenset(windows)
