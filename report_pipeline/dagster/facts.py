@@ -81,10 +81,10 @@ class AssetFacts:
         """The runs on this asset that the schedule has requested, in flight or changed later than `since`."""
         tags = {SCHEDULE_TAG: schedule}
         job = job_name(self._report, self._name)
-        wanted = dg.RunsFilter(job_name=job, tags=tags, updated_after=since)
-        records = {record.dagster_run.run_id: record for record in self._instance.get_run_records(wanted)}
-        for record in self._instance.get_run_records(dg.RunsFilter(job_name=job, tags=tags, statuses=UNFINISHED)):
-            records[record.dagster_run.run_id] = record
+        # Those in flight first: one that ends in between is found by its change as well.
+        flying = self._instance.get_run_records(dg.RunsFilter(job_name=job, tags=tags, statuses=UNFINISHED))
+        changed = self._instance.get_run_records(dg.RunsFilter(job_name=job, tags=tags, updated_after=since))
+        records = {record.dagster_run.run_id: record for record in [*flying, *changed]}
         keys = self._keys(windows)
         builds = self._builds([record.dagster_run for record in records.values()], keys)
         return [self._fact(record, frozenset(keys[key] for key in builds[run])) for run, record in records.items()]
