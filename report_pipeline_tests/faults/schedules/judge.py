@@ -135,8 +135,14 @@ class Judge:
         }
         return Before(now, after, waiting, running)
 
-    def after(self, before: Before, found: Evaluation, *, disturbed: bool, only_look: bool = False) -> None:
-        """Judge an evaluation; where others did something meanwhile, only what holds nevertheless."""
+    def after(
+        self, before: Before, found: Evaluation, *, disturbed: bool, within: bool = False, only_look: bool = False
+    ) -> None:
+        """Judge an evaluation; where others did something meanwhile, only what holds nevertheless.
+
+        Args:
+            within: it was made while another was under way, which may still ask for what came too late for this one.
+        """
         if found.lost:
             return
         accounts = {_key_of(account): account for account in found.accounts}
@@ -147,7 +153,7 @@ class Judge:
             self._check_left_out(before)
         for key, account in accounts.items():
             self._check_due(before, key, account)
-            self._check_stable(before, key, account, disturbed=disturbed)
+            self._check_stable(before, key, account, disturbed=disturbed, within=within)
         self._last |= accounts
         if only_look:
             return
@@ -186,7 +192,7 @@ class Judge:
         if self._dues.setdefault(key, due) != due:
             self._problem(before, f"{key} was due at {self._dues[key]} and is at {due}")
 
-    def _check_stable(self, before: Before, key: Key, account: Account, *, disturbed: bool) -> None:
+    def _check_stable(self, before: Before, key: Key, account: Account, *, disturbed: bool, within: bool) -> None:
         if account.state is State.BUILDING and not self._builds(account.run or ""):
             return
         if self._wanted_by_others(key) or key[0] <= self._stable_from:
@@ -201,7 +207,7 @@ class Judge:
             told = f"{former.state} ({former.why}) before, {account.state} ({account.why}) now"
             self._problem(before, f"{key[0]} was {told}")
         # Of two evaluations at the same time each judges by what was there before the other.
-        if account.state.is_final and not disturbed:
+        if account.state.is_final and not disturbed and not within:
             self._final[key] = account
             self._made[key] = made
 

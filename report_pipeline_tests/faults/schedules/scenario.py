@@ -244,7 +244,7 @@ class Scenario:
             targets[launch.request] = (launch.spec.report, cadence)
         if found.launches or found.cancelled or found.lost:
             self._say(f"look {daemon}: {found.describe()[:160]}; {[each.request for each in found.launches]}")
-        self.judge.after(before, found, disturbed=disturbed)
+        self.judge.after(before, found, disturbed=disturbed, within=self._inside > 0)
         if self._armed is not None and self._armed[1] == self._crash:
             self._at_point("before the runs are made")
         world.make_runs(found.launches, targets)
