@@ -54,7 +54,9 @@ ITEM = re.compile(r"(?P<first>\*|\w{1,9})(-(?P<last>\w{1,9}))?(/(?P<step>\d{1,9}
 
 
 @dataclass(frozen=True)
-class _Field:
+class Field:
+    """A field of a cron: its bounds, both possible, and words for its numbers from `first_word` on."""
+
     name: str
     lowest: int
     highest: int
@@ -63,11 +65,11 @@ class _Field:
 
 
 FIELDS = (
-    _Field("minute", 0, 59),
-    _Field("hour", 0, 23),
-    _Field("day of the month", 1, 31),
-    _Field("month", 1, 12, MONTHS, 1),
-    _Field("day of the week", 0, 7, WEEKDAYS),
+    Field("minute", 0, 59),
+    Field("hour", 0, 23),
+    Field("day of the month", 1, 31),
+    Field("month", 1, 12, MONTHS, 1),
+    Field("day of the week", 0, 7, WEEKDAYS),
 )
 
 
@@ -184,7 +186,7 @@ def _values(cron: str) -> list[list[int]]:
     return values
 
 
-def _field(field: _Field, text: str, cron: str) -> list[int]:
+def _field(field: Field, text: str, cron: str) -> list[int]:
     values: set[int] = set()
     for item in text.split(","):
         match = ITEM.fullmatch(item)
@@ -213,7 +215,7 @@ def _field(field: _Field, text: str, cron: str) -> list[int]:
     return sorted(values)
 
 
-def _number(field: _Field, text: str, item: str, cron: str) -> int:
+def _number(field: Field, text: str, item: str, cron: str) -> int:
     if text.isdigit():
         number = int(text)
         if field.lowest <= number <= field.highest:
@@ -227,6 +229,6 @@ def _number(field: _Field, text: str, item: str, cron: str) -> int:
     raise _bad(field, item, cron, f"{expected}.{did_you_mean(text, field.words)}")
 
 
-def _bad(field: _Field, item: str, cron: str, expected: str) -> CallerMistake:
+def _bad(field: Field, item: str, cron: str, expected: str) -> CallerMistake:
     expected = expected if expected.endswith(("?", ".")) else f"{expected}."
     return CallerMistake(f"The cron {cron!r} has {item!r} as {field.name}. {expected}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from report_pipeline.errors import CallerMistake
 from report_pipeline.instants import did_you_mean
-from report_pipeline.schedules.calendar import LONGEST_MONTHS, MONTHS, WEEKDAYS, check_cron
+from report_pipeline.schedules.calendar import LONGEST_MONTHS, MONTHS, WEEKDAYS, Field, check_cron
 
 _ITEM = re.compile(r"(?P<first>\*|\w+)(?:-(?P<last>\w+))?(?:/(?P<step>[0-9]{1,9}))?", re.ASCII)
 _RRULE_DAYS = ("SU", "MO", "TU", "WE", "TH", "FR", "SA")
@@ -22,21 +22,12 @@ class Uncarried(CallerMistake):
     """An entry of Celery beat's that cannot be carried over, and why."""
 
 
-@dataclass(frozen=True)
-class _Field:
-    name: str
-    lowest: int
-    highest: int
-    words: tuple[str, ...] = ()
-    first_word: int = 0
-
-
 _FIELDS = (
-    _Field("minute", 0, 59),
-    _Field("hour", 0, 23),
-    _Field("day_of_month", 1, 31),
-    _Field("month_of_year", 1, 12, MONTHS, 1),
-    _Field("day_of_week", 0, 6, WEEKDAYS),
+    Field("minute", 0, 59),
+    Field("hour", 0, 23),
+    Field("day_of_month", 1, 31),
+    Field("month_of_year", 1, 12, MONTHS, 1),
+    Field("day_of_week", 0, 6, WEEKDAYS),
 )
 
 
@@ -91,7 +82,7 @@ def read_crontab(row: Mapping[str, Any]) -> Crontab:
     return Crontab({"rrule": rule}, a_day, tuple(notes))
 
 
-def _expand(field: _Field, text: str) -> tuple[list[int], bool]:
+def _expand(field: Field, text: str) -> tuple[list[int], bool]:
     """The numbers that the text means, in order, and whether one of them is a 7 for Sunday."""
     numbers: set[int] = set()
     has_seven = False
@@ -121,7 +112,7 @@ def _expand(field: _Field, text: str) -> tuple[list[int], bool]:
     return sorted(numbers), has_seven
 
 
-def _number(field: _Field, word: str, text: str) -> int:
+def _number(field: Field, word: str, text: str) -> int:
     highest = 7 if field.name == "day_of_week" else field.highest
     if word.isdigit():
         if field.lowest <= int(word) <= highest:
@@ -135,7 +126,7 @@ def _number(field: _Field, word: str, text: str) -> int:
     raise _unreadable(field, text, word, expected)
 
 
-def _text(field: _Field, text: str, numbers: list[int]) -> str:
+def _text(field: Field, text: str, numbers: list[int]) -> str:
     """The field of a cron: as it was written, where a cron means the same by it, else its numbers."""
     if len(numbers) == field.highest - field.lowest + 1:
         return "*"
@@ -158,6 +149,6 @@ def _text(field: _Field, text: str, numbers: list[int]) -> str:
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in ranges)
 
 
-def _unreadable(field: _Field, text: str, item: str, expected: str) -> Uncarried:
+def _unreadable(field: Field, text: str, item: str, expected: str) -> Uncarried:
     where = f"{item!r} in its {field.name} {text!r}" if item != text else f"its {field.name} {text!r}"
     return Uncarried(f"Celery cannot read {where}. {expected.removesuffix('.')}.".replace("?.", "?"))
